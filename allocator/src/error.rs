@@ -1,0 +1,47 @@
+//! What can go wrong, as a value.
+
+use core::fmt;
+
+/// Why a call was refused. The allocator's state is unchanged whenever one of these is returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AllocError {
+    /// An argument is outside its documented range: a count of 0 or beyond the largest block, an
+    /// alignment that is no power of two, a misaligned address, a region too small to manage.
+    InvalidParam,
+    /// `init` was called a second time.
+    AlreadyInitialized,
+    /// The region overlaps one that is managed already.
+    MemoryOverlap,
+    /// No free memory satisfies the request.
+    NoMemory,
+    /// The address lies in managed memory, but is not what an allocation returned: it is free, was
+    /// freed before, or points inside a block.
+    NotAllocated,
+    /// The allocator has no memory yet.
+    NotInitialized,
+    /// The address lies in no managed section.
+    NotFound,
+    /// The section still has this many pages out.
+    Busy(usize),
+}
+
+impl fmt::Display for AllocError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidParam => f.write_str("invalid parameter"),
+            Self::AlreadyInitialized => f.write_str("already initialised"),
+            Self::MemoryOverlap => f.write_str("memory overlaps a managed section"),
+            Self::NoMemory => f.write_str("out of memory"),
+            Self::NotAllocated => f.write_str("not an allocated block"),
+            Self::NotInitialized => f.write_str("not initialised"),
+            Self::NotFound => f.write_str("address is in no managed section"),
+            Self::Busy(pages) => write!(f, "section busy: {pages} pages are allocated"),
+        }
+    }
+}
+
+impl core::error::Error for AllocError {}
+
+/// The result of an allocator call.
+pub type AllocResult<T = ()> = Result<T, AllocError>;

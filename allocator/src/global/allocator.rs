@@ -1,0 +1,299 @@
+//! The shared allocator.
+
+use core::alloc::Layout;
+use core::ops::Range;
+use core::ptr::NonNull;
+
+use super::info::SlabInfo;
+use crate::objects::{ObjectAllocator, SizeClass};
+use crate::pages::{BuddyInfo, FrameAllocator, ManagedSection, PageRequest};
+use crate::{AllocError, AllocResult, Inconsistency, Platform};
+
+/// A memory allocator for all CPUs of a machine: objects, pages, and Rust's `GlobalAlloc`.
+///
+/// Any call may come from an interrupt handler, whatever it interrupted. Nothing here panics when
+/// memory runs out.
+///
+/// A layout whose size and alignment are at most 2048 bytes is served from slabs of its
+/// [`SizeClass`], any other from whole pages: as many as the size needs, no more. A size of 0 is
+/// served like a size of 1, whatever the alignment.
+pub struct GlobalAllocator<P: Platform, const PAGE_SIZE: usize = 0x1000> {
+    frames: FrameAllocator<P, PAGE_SIZE>,
+    objects: ObjectAllocator<P, PAGE_SIZE>,
+}
+
+impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
+    /// An allocator without memory.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            frames: FrameAllocator::new(),
+            objects: ObjectAllocator::new(),
+        }
+    }
+
+    /// Takes the first memory.
+    ///
+    /// # Errors
+    ///
+    /// `AlreadyInitialized` if there is memory already; else as [`add_region`](Self::add_region).
+    ///
+    /// # Safety
+    ///
+    /// As [`add_region`](Self::add_region).
+    pub unsafe fn init(&self, region: &mut [u8]) -> AllocResult {
+        // SAFETY: the caller's duties are the same.
+        unsafe { self.frames.init(region) }
+    }
+
+    /// Takes more memory: any writable range, aligned or not. Its first pages hold its metadata.
+    ///
+    /// # Errors
+    ///
+    /// `NotInitialized` before [`init`](Self::init); `InvalidParam` if the range is too small to
+    /// manage a page; `MemoryOverlap` if it overlaps memory that is managed already.
+    ///
+    /// # Safety
+    ///
+    /// The memory belongs to the allocator from now on: nobody else reads or writes it, except
+    /// through what the allocator hands out.
+    pub unsafe fn add_region(&self, region: &mut [u8]) -> AllocResult {
+        if self.frames.section_count() == 0 {
+            return Err(AllocError::NotInitialized);
+        }
+        // SAFETY: the caller's duties are the same.
+        unsafe { self.frames.add_region(region) }
+    }
+
+    /// Allocates memory for `layout`.
+    ///
+    /// # Errors
+    ///
+    /// `NotInitialized` before [`init`](Self::init); `NoMemory`; `InvalidParam` if the layout is
+    /// larger than the largest block.
+    pub fn alloc(&self, layout: Layout) -> AllocResult<NonNull<u8>> {
+        if let Some(class) = SizeClass::from_layout(layout) {
+            return self.objects.alloc(&self.frames, class);
+        }
+        let count = large_pages::<PAGE_SIZE>(layout.size());
+        let align = layout.align().max(PAGE_SIZE);
+        let addr = self.allocate(&PageRequest::new(count).align(align).exact())?;
+        NonNull::new(core::ptr::with_exposed_provenance_mut(addr)).ok_or(AllocError::NoMemory)
+    }
+
+    /// Frees memory that [`alloc`](Self::alloc) returned for the same layout.
+    ///
+    /// # Errors
+    ///
+    /// Nothing changes if the free is refused: `NotFound` if the address is in no section, or, for
+    /// a small layout, in no slab; `InvalidParam` if the object's class is not the one that
+    /// `layout` selects; `NotAllocated` if nothing begins at `ptr` or it is free already.
+    ///
+    /// # Safety
+    ///
+    /// If `ptr` came from this allocator, nobody uses its memory any more.
+    pub unsafe fn dealloc(&self, ptr: NonNull<u8>, layout: Layout) -> AllocResult {
+        let addr = ptr.addr().get();
+        match SizeClass::from_layout(layout) {
+            // SAFETY: the caller's duties are the same.
+            Some(class) => unsafe { self.objects.free(&self.frames, addr, class) },
+            None => {
+                let count = large_pages::<PAGE_SIZE>(layout.size());
+                // SAFETY: the caller's duties are the same.
+                unsafe { self.dealloc_pages(addr, count) }
+            }
+        }
+    }
+
+    /// How many bytes an allocation for `layout` really has: all of them may be used.
+    #[must_use]
+    pub const fn usable_size(layout: Layout) -> usize {
+        match SizeClass::from_layout(layout) {
+            Some(class) => class.size(),
+            None => large_pages::<PAGE_SIZE>(layout.size()) * PAGE_SIZE,
+        }
+    }
+
+    /// Allocates memory for `layout` as often as `out` has places, all or nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`alloc`](Self::alloc); then what was allocated so far is free again, and `out` holds
+    /// nothing of use.
+    pub fn alloc_bulk(&self, layout: Layout, out: &mut [NonNull<u8>]) -> AllocResult {
+        for done in 0..out.len() {
+            match self.alloc(layout) {
+                Ok(memory) => out[done] = memory,
+                Err(error) => {
+                    for memory in &out[..done] {
+                        // SAFETY: allocated above, and not given to anyone.
+                        let freed = unsafe { self.dealloc(*memory, layout) };
+                        debug_assert_eq!(freed, Ok(()));
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees several allocations for `layout`.
+    ///
+    /// # Errors
+    ///
+    /// The position of the first one that was refused, and why; those before it are free, it and
+    /// those behind it are as they were.
+    ///
+    /// # Safety
+    ///
+    /// As [`dealloc`](Self::dealloc) for each.
+    pub unsafe fn free_bulk(
+        &self,
+        memory: &[NonNull<u8>],
+        layout: Layout,
+    ) -> Result<(), (usize, AllocError)> {
+        for (position, memory) in memory.iter().enumerate() {
+            // SAFETY: the caller's duties are the same.
+            unsafe { self.dealloc(*memory, layout) }.map_err(|error| (position, error))?;
+        }
+        Ok(())
+    }
+
+    /// Allocates `count` pages, rounded up to a power of two, aligned to `align` bytes (0: a
+    /// page), and returns their address.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidParam` for a count of 0 or above the largest block, and for an alignment that is no
+    /// power of two or below a page; `NoMemory`; `NotInitialized`.
+    pub fn alloc_pages(&self, count: usize, align: usize) -> AllocResult<usize> {
+        match self.frames.alloc_pages(count, align) {
+            Err(AllocError::NoMemory) => self.allocate(&PageRequest::new(count).align(align)),
+            result => result,
+        }
+    }
+
+    /// As [`alloc_pages`](Self::alloc_pages), with the whole block physically below 4 GiB.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn alloc_pages_lowmem(&self, count: usize, align: usize) -> AllocResult<usize> {
+        self.allocate(&PageRequest::new(count).align(align).lowmem())
+    }
+
+    /// Frees pages. What was recorded at their allocation is what is freed; `count` has to agree.
+    ///
+    /// # Errors
+    ///
+    /// Nothing changes if the free is refused: `NotFound`, `NotAllocated`, `InvalidParam`.
+    ///
+    /// # Safety
+    ///
+    /// If the pages are allocated, the caller owns them, and nobody uses them any more.
+    pub unsafe fn dealloc_pages(&self, addr: usize, count: usize) -> AllocResult {
+        // SAFETY: the caller's duties are the same.
+        unsafe { self.frames.dealloc_pages(addr, count) }
+    }
+
+    /// Allocates pages in any way that a [`PageRequest`] can say, and returns their address. Before it
+    /// says `NoMemory`, every cache is emptied, and then the reclaim callback asked.
+    ///
+    /// # Errors
+    ///
+    /// As [`alloc_pages`](Self::alloc_pages).
+    pub fn allocate(&self, request: &PageRequest) -> AllocResult<usize> {
+        match self.frames.try_allocate(request) {
+            Err(AllocError::NoMemory) => {
+                self.objects.drain(&self.frames, true);
+                self.frames.allocate(request)
+            }
+            result => result,
+        }
+    }
+
+    /// Gives up the section that manages `addr`, as [`FrameAllocator::remove_section`] does.
+    /// Sections of this allocator are removed in this way only: the object layer remembers where the
+    /// slabs of a section are described.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn remove_section(&self, addr: usize) -> AllocResult<Range<usize>> {
+        self.objects.drain(&self.frames, true);
+        let range = self.frames.remove_section(addr)?;
+        self.objects.forget_windows();
+        Ok(range)
+    }
+
+    /// The pages alone: everything that the page layer offers, for memory of this allocator.
+    pub const fn frames(&self) -> &FrameAllocator<P, PAGE_SIZE> {
+        &self.frames
+    }
+
+    /// How many sections are managed.
+    pub fn managed_section_count(&self) -> usize {
+        self.frames.section_count()
+    }
+
+    /// The section number `index`, in address order.
+    pub fn managed_section(&self, index: usize) -> Option<ManagedSection> {
+        self.frames.section(index)
+    }
+
+    /// Bytes that can be allocated, in use or not.
+    pub fn managed_bytes(&self) -> usize {
+        self.frames.managed_bytes()
+    }
+
+    /// Bytes in pages that are out: allocated, or used for slabs.
+    pub fn allocated_bytes(&self) -> usize {
+        self.frames.allocated_bytes()
+    }
+
+    /// Free blocks by zone and order.
+    pub fn buddyinfo(&self) -> BuddyInfo {
+        self.frames.buddyinfo()
+    }
+
+    /// Objects and slabs by class.
+    pub fn slabinfo(&self) -> SlabInfo {
+        SlabInfo {
+            classes: SizeClass::ALL.map(|class| self.objects.stats(&self.frames, class)),
+        }
+    }
+
+    /// Gives every page back that no live object needs, and returns how many those were.
+    pub fn drain(&self) -> usize {
+        let slabs = self.objects.drain(&self.frames, true);
+        self.frames.drain_all();
+        slabs
+    }
+
+    /// Checks every invariant by walking everything, with interrupts masked: for tests.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong first.
+    pub fn validate(&self) -> Result<(), Inconsistency> {
+        self.objects
+            .validate(&self.frames)
+            .map_err(Inconsistency::Objects)?;
+        self.frames.validate().map_err(Inconsistency::Pages)
+    }
+}
+
+impl<P: Platform, const PAGE_SIZE: usize> Default for GlobalAllocator<P, PAGE_SIZE> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The pages that a layout beyond the classes takes: as many as its size needs, at least one.
+pub(super) const fn large_pages<const PAGE_SIZE: usize>(size: usize) -> usize {
+    if size == 0 {
+        1
+    } else {
+        size.div_ceil(PAGE_SIZE)
+    }
+}

@@ -1,0 +1,12 @@
+//! Pages and objects behind one shared value.
+//!
+//! [`GlobalAllocator`] sends a small layout to the slabs and everything else to the pages.
+
+mod allocator;
+mod info;
+mod rust_alloc;
+#[cfg(test)]
+mod tests;
+
+pub use allocator::GlobalAllocator;
+pub use info::SlabInfo;

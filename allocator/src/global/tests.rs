@@ -1,0 +1,402 @@
+//! The facade on the host.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::cell::RefCell;
+use core::ptr::NonNull;
+use std::collections::BTreeMap;
+use std::vec;
+use std::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{AllocError, Misuse, Platform, SizeClass};
+
+const PAGE: usize = 0x1000;
+
+std::thread_local! {
+    static REPORTS: RefCell<Vec<Misuse>> = const { RefCell::new(Vec::new()) };
+}
+
+/// One CPU without interrupts, whose physical addresses are its virtual ones.
+struct Host;
+
+// SAFETY: every test runs on one thread with an allocator of its own, so CPU 0 is never two
+// contexts at once; the translation is the identity; there are no interrupts.
+unsafe impl Platform for Host {
+    const MAX_CPUS: usize = 1;
+    type IrqState = ();
+
+    fn cpu_id() -> usize {
+        0
+    }
+
+    fn virt_to_phys(virt: usize) -> u64 {
+        virt as u64
+    }
+
+    fn phys_to_virt(phys: u64) -> usize {
+        usize::try_from(phys).expect("an address")
+    }
+
+    fn irq_save() {}
+
+    unsafe fn irq_restore((): ()) {}
+
+    fn misuse(what: &Misuse) {
+        REPORTS.with_borrow_mut(|reports| reports.push(*what));
+    }
+}
+
+/// An allocator with memory below it. The memory outlives it: fields are dropped in order.
+struct Rig {
+    global: GlobalAllocator<Host>,
+    _memory: Vec<u8>,
+}
+
+impl Rig {
+    fn new(bytes: usize) -> Self {
+        let mut memory = vec![0xa5; bytes];
+        let global = GlobalAllocator::new();
+        // SAFETY: the memory is used through the allocator only, and outlives it.
+        unsafe { global.init(&mut memory) }.expect("enough memory");
+        Self {
+            global,
+            _memory: memory,
+        }
+    }
+
+    fn free(&self, ptr: NonNull<u8>, layout: Layout) -> Result<(), AllocError> {
+        // SAFETY: the tests free what they allocated, or something that is refused.
+        unsafe { self.global.dealloc(ptr, layout) }
+    }
+
+    fn is_recovered(&self) {
+        assert_eq!(self.global.validate(), Ok(()));
+        self.global.drain();
+        assert_eq!(self.global.allocated_bytes(), 0);
+        assert_eq!(self.global.slabinfo().live(), 0);
+        assert_eq!(self.global.validate(), Ok(()));
+    }
+}
+
+fn layout(size: usize, align: usize) -> Layout {
+    Layout::from_size_align(size, align).expect("a valid layout")
+}
+
+#[test]
+fn nothing_is_allocated_before_init_and_init_works_once() {
+    let global = GlobalAllocator::<Host>::new();
+    assert_eq!(global.alloc(layout(8, 8)), Err(AllocError::NotInitialized));
+    assert_eq!(
+        global.alloc(layout(9000, 8)),
+        Err(AllocError::NotInitialized)
+    );
+    assert_eq!(global.alloc_pages(1, 0), Err(AllocError::NotInitialized));
+    let mut memory = vec![0; 64 * PAGE];
+    // SAFETY: refused.
+    let added = unsafe { global.add_region(&mut memory) };
+    assert_eq!(added, Err(AllocError::NotInitialized));
+    let rig = Rig::new(64 * PAGE);
+    // SAFETY: refused.
+    let again = unsafe { rig.global.init(&mut memory) };
+    assert_eq!(again, Err(AllocError::AlreadyInitialized));
+    assert_eq!(rig.global.allocated_bytes(), 0);
+}
+
+#[test]
+fn regions_are_added_and_overlap_is_refused() {
+    let mut memory = vec![0; 256 * PAGE];
+    let (first, second) = memory.split_at_mut(128 * PAGE);
+    let global = GlobalAllocator::<Host>::new();
+    // SAFETY: the memory is used through the allocator only, and outlives it.
+    unsafe { global.init(first) }.expect("enough memory");
+    let managed = global.managed_bytes();
+    // SAFETY: as above.
+    unsafe { global.add_region(second) }.expect("enough memory");
+    // SAFETY: refused.
+    let again = unsafe { global.add_region(&mut second[..64 * PAGE]) };
+    assert_eq!(again, Err(AllocError::MemoryOverlap));
+    assert!(global.managed_bytes() > managed);
+    assert!(global.managed_section_count() >= 2);
+    let sections = (0..).map_while(|i| global.managed_section(i));
+    assert_eq!(
+        sections.map(|section| section.size).sum::<usize>(),
+        global.managed_bytes()
+    );
+}
+
+#[test]
+fn every_class_and_large_layouts_come_and_go() {
+    let rig = Rig::new(16 << 20);
+    let mut live = Vec::new();
+    for align in (0..=16).map(|shift| 1 << shift) {
+        for size in [1, 7, 8, 63, 100, 513, 2048, 2049, 4096, 20_000] {
+            let layout = layout(size, align);
+            let ptr = rig.global.alloc(layout).expect("enough memory");
+            assert_eq!(ptr.addr().get() % align, 0);
+            // SAFETY: the memory is ours.
+            unsafe { ptr.write_bytes(0x11, size) };
+            live.push((ptr, layout));
+        }
+    }
+    for (ptr, layout) in live {
+        assert_eq!(rig.free(ptr, layout), Ok(()));
+    }
+    rig.is_recovered();
+}
+
+#[test]
+fn d05_double_frees_and_other_wrong_frees_are_errors() {
+    let rig = Rig::new(4 << 20);
+    let small = rig.global.alloc(layout(100, 8)).expect("enough memory");
+    let other = rig.global.alloc(layout(100, 8)).expect("enough memory");
+    let large = rig.global.alloc(layout(10_000, 8)).expect("enough memory");
+    let inside = small.map_addr(|addr| addr.checked_add(8).expect("no wrap"));
+    let page_inside = large.map_addr(|addr| addr.checked_add(PAGE).expect("no wrap"));
+    let mut foreign = [0_u64; 16];
+    let foreign = NonNull::from(&mut foreign).cast();
+    let before = (rig.global.slabinfo(), rig.global.allocated_bytes());
+    assert_eq!(
+        rig.free(inside, layout(100, 8)),
+        Err(AllocError::NotAllocated)
+    );
+    assert_eq!(
+        rig.free(small, layout(64, 8)),
+        Err(AllocError::InvalidParam)
+    );
+    assert_eq!(rig.free(foreign, layout(64, 8)), Err(AllocError::NotFound));
+    assert_eq!(
+        rig.free(foreign, layout(9000, 8)),
+        Err(AllocError::NotFound)
+    );
+    assert_eq!(
+        rig.free(page_inside, layout(4096, PAGE)),
+        Err(AllocError::NotAllocated)
+    );
+    assert!(rig.free(small, layout(10_000, 8)).is_err());
+    assert!(rig.free(large, layout(64, 8)).is_err());
+    // SAFETY: a slab is not the caller's to free: refused.
+    let slab = unsafe {
+        rig.global
+            .dealloc_pages(small.addr().get() & !(PAGE - 1), 4)
+    };
+    assert!(slab.is_err());
+    assert_eq!(
+        (rig.global.slabinfo(), rig.global.allocated_bytes()),
+        before
+    );
+    assert_eq!(rig.free(small, layout(100, 8)), Ok(()));
+    assert_eq!(
+        rig.free(small, layout(100, 8)),
+        Err(AllocError::NotAllocated)
+    );
+    assert_eq!(rig.free(large, layout(10_000, 8)), Ok(()));
+    assert_eq!(
+        rig.free(large, layout(10_000, 8)),
+        Err(AllocError::NotAllocated)
+    );
+    assert_eq!(rig.free(other, layout(100, 8)), Ok(()));
+    rig.is_recovered();
+}
+
+#[test]
+fn a_refused_free_without_a_result_is_reported() {
+    let rig = Rig::new(1 << 20);
+    let ptr = rig.global.alloc(layout(32, 8)).expect("enough memory");
+    REPORTS.take();
+    for _ in 0..2 {
+        // SAFETY: the second call is the mistake under test.
+        unsafe { GlobalAlloc::dealloc(&rig.global, ptr.as_ptr(), layout(32, 8)) };
+    }
+    let expected = Misuse::Free {
+        addr: ptr.addr().get(),
+        size: 32,
+        align: 8,
+        error: AllocError::NotAllocated,
+    };
+    assert_eq!(REPORTS.take(), [expected]);
+}
+
+#[test]
+fn d07_every_page_can_become_an_object_and_exhaustion_is_an_error() {
+    let rig = Rig::new(4 << 20);
+    for class in SizeClass::ALL {
+        let layout = layout(class.size(), 8);
+        let mut objects = Vec::new();
+        let error = loop {
+            match rig.global.alloc(layout) {
+                Ok(ptr) => objects.push(ptr),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error, AllocError::NoMemory);
+        // SAFETY: the layout is not empty.
+        assert!(unsafe { GlobalAlloc::alloc(&rig.global, layout) }.is_null());
+        let payload = objects.len() * class.size();
+        assert!(
+            payload * 100 >= rig.global.managed_bytes() * 90,
+            "{class:?}: {payload}"
+        );
+        for object in objects {
+            assert_eq!(rig.free(object, layout), Ok(()));
+        }
+        // The next class finds the memory although this one still keeps a slab.
+    }
+    rig.is_recovered();
+}
+
+#[test]
+fn d14_realloc_stays_in_place_where_class_or_pages_allow_it() {
+    let rig = Rig::new(4 << 20);
+    // (old size, new size, stays)
+    let cases = [
+        (65, 80, true),
+        (80, 65, true),
+        (80, 81, false),
+        (2048, 2049, false),
+        (2049, 4096, true),
+        (4096, 4097, false),
+        (20_000, 17_000, true),
+    ];
+    for (old, new, stays) in cases {
+        let ptr = rig.global.alloc(layout(old, 8)).expect("enough memory");
+        // SAFETY: the memory is ours.
+        unsafe { ptr.write_bytes(0x5a, old) };
+        // SAFETY: allocated with this layout, and the new size is valid.
+        let moved = unsafe { GlobalAlloc::realloc(&rig.global, ptr.as_ptr(), layout(old, 8), new) };
+        let moved = NonNull::new(moved).expect("enough memory");
+        assert_eq!(moved == ptr, stays, "{old} to {new}");
+        // SAFETY: the first bytes were written and are kept.
+        let kept = unsafe { core::slice::from_raw_parts(moved.as_ptr(), old.min(new)) };
+        assert!(kept.iter().all(|byte| *byte == 0x5a));
+        assert_eq!(rig.free(moved, layout(new, 8)), Ok(()));
+    }
+    rig.is_recovered();
+}
+
+#[test]
+fn d14_zero_sizes_are_served_for_every_alignment_and_five_pages_cost_five() {
+    let rig = Rig::new(4 << 20);
+    for align in (0..=14).map(|shift| 1 << shift) {
+        let ptr = rig.global.alloc(layout(0, align)).expect("enough memory");
+        assert_eq!(ptr.addr().get() % align, 0);
+        assert_eq!(rig.free(ptr, layout(0, align)), Ok(()));
+    }
+    rig.global.drain();
+    let ptr = rig
+        .global
+        .alloc(layout(5 * PAGE, 8))
+        .expect("enough memory");
+    assert_eq!(rig.global.allocated_bytes(), 5 * PAGE);
+    assert_eq!(rig.free(ptr, layout(5 * PAGE, 8)), Ok(()));
+    rig.is_recovered();
+}
+
+#[test]
+fn zeroed_memory_is_zero_although_it_was_used() {
+    let rig = Rig::new(1 << 20);
+    for size in [8, 300, 5000] {
+        for _ in 0..3 {
+            // SAFETY: the layout is not empty.
+            let ptr = unsafe { rig.global.alloc_zeroed(layout(size, 8)) };
+            assert!(!ptr.is_null());
+            // SAFETY: the memory is ours and zeroed.
+            let contents = unsafe { core::slice::from_raw_parts_mut(ptr, size) };
+            assert!(contents.iter().all(|byte| *byte == 0));
+            contents.fill(0xff);
+            // SAFETY: allocated with this layout.
+            unsafe { GlobalAlloc::dealloc(&rig.global, ptr, layout(size, 8)) };
+        }
+    }
+    rig.is_recovered();
+}
+
+#[test]
+fn low_memory_is_low_or_refused() {
+    // Host memory lies above 4 GiB.
+    let rig = Rig::new(1 << 20);
+    let high = rig.global.managed_section(0).expect("a section").phys >= 1 << 32;
+    assert_eq!(rig.global.alloc_pages_lowmem(1, 0).is_err(), high);
+}
+
+#[test]
+fn slabinfo_prints_a_line_per_class() {
+    let rig = Rig::new(1 << 20);
+    let ptr = rig.global.alloc(layout(64, 8)).expect("enough memory");
+    let info = rig.global.slabinfo();
+    assert_eq!(info.class(SizeClass::Bytes64).live, 1);
+    assert_eq!(info.live(), 1);
+    assert_eq!(std::format!("{info}").lines().count(), 1 + SizeClass::COUNT);
+    assert_eq!(rig.free(ptr, layout(64, 8)), Ok(()));
+}
+
+#[test]
+fn bulk_calls_are_all_or_nothing() {
+    let rig = Rig::new(1 << 20);
+    let wanted = layout(1000, 8);
+    assert_eq!(GlobalAllocator::<Host>::usable_size(wanted), 1024);
+    assert_eq!(
+        GlobalAllocator::<Host>::usable_size(layout(5000, 8)),
+        2 * PAGE
+    );
+    let mut some = [NonNull::dangling(); 100];
+    assert_eq!(rig.global.alloc_bulk(wanted, &mut some), Ok(()));
+    let mut too_many = vec![NonNull::dangling(); 2000];
+    let refused = rig.global.alloc_bulk(wanted, &mut too_many);
+    assert_eq!(refused, Err(AllocError::NoMemory));
+    assert_eq!(rig.global.slabinfo().live(), 100);
+    let last = some[99];
+    some[99] = some[0];
+    some.swap(1, 99);
+    // SAFETY: the second one is the mistake under test; the rest are ours.
+    let freed = unsafe { rig.global.free_bulk(&some, wanted) };
+    assert_eq!(freed, Err((1, AllocError::NotAllocated)));
+    some[1] = last;
+    assert_eq!(rig.global.slabinfo().live(), 99);
+    // SAFETY: all but the first are live and ours.
+    assert_eq!(unsafe { rig.global.free_bulk(&some[1..], wanted) }, Ok(()));
+    rig.is_recovered();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn agrees_with_a_model(steps in prop::collection::vec((0..5_u32, 0..6000_usize, 0..14_u32, any::<prop::sample::Index>()), 1..300)) {
+        let rig = Rig::new(8 << 20);
+        // Address to layout and contents.
+        let mut live: BTreeMap<usize, (Layout, u8)> = BTreeMap::new();
+        for (step, (kind, size, shift, which)) in steps.into_iter().enumerate() {
+            #[expect(clippy::cast_possible_truncation, reason = "a stamp")]
+            let stamp = step as u8;
+            if kind < 3 || live.is_empty() {
+                let layout = layout(size, 1 << shift);
+                let Ok(ptr) = rig.global.alloc(layout) else { continue };
+                let addr = ptr.addr().get();
+                prop_assert_eq!(addr % layout.align(), 0);
+                let end = addr + size.max(1);
+                let below = live.range(..end).next_back();
+                prop_assert!(below.is_none_or(|(at, (other, _))| at + other.size().max(1) <= addr));
+                // SAFETY: the memory is ours.
+                unsafe { ptr.write_bytes(stamp, size) };
+                live.insert(addr, (layout, stamp));
+            } else {
+                let addr = *which.get(&live.keys().copied().collect::<Vec<_>>());
+                let (layout, stamp) = live.remove(&addr).expect("a live one");
+                let ptr = NonNull::new(core::ptr::with_exposed_provenance_mut::<u8>(addr)).expect("not null");
+                // SAFETY: live and written.
+                let contents = unsafe { core::slice::from_raw_parts(ptr.as_ptr(), layout.size()) };
+                prop_assert!(contents.iter().all(|byte| *byte == stamp));
+                prop_assert_eq!(rig.free(ptr, layout), Ok(()));
+                prop_assert!(rig.free(ptr, layout).is_err());
+            }
+        }
+        prop_assert_eq!(rig.global.validate(), Ok(()));
+        for (addr, (layout, _)) in live {
+            let ptr = NonNull::new(core::ptr::with_exposed_provenance_mut::<u8>(addr)).expect("not null");
+            prop_assert_eq!(rig.free(ptr, layout), Ok(()));
+        }
+        rig.is_recovered();
+    }
+}

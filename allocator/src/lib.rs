@@ -1,0 +1,30 @@
+//! Twinframe: a buddy and slab memory allocator for kernels.
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod error;
+mod global;
+mod objects;
+mod pages;
+mod percpu;
+mod platform;
+mod report;
+mod sync;
+
+pub use error::{AllocError, AllocResult};
+pub use global::{GlobalAllocator, SlabInfo};
+pub use objects::{
+    ClassStats, PerCpuSlab, SizeClass, SlabAllocResult, SlabAllocator, SlabDeallocResult,
+    SlabPoolDeallocResult, SlabPoolExt, SlabPoolTrait, SlabTrait, StaticSlabPool,
+};
+pub use pages::{
+    BuddyAllocator, BuddyInfo, CpuInfo, Fault, FrameAllocator, Frames, MAX_ORDER, ManagedSection,
+    PageFlags, PageRequest, Reclaim, ReclaimRequest, RegionReport, Urgency, Violation, Watermarks,
+    Zone, ZoneInfo,
+};
+pub use platform::Platform;
+pub use report::{Inconsistency, Misuse};

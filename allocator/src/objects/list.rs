@@ -1,0 +1,50 @@
+//! A doubly linked list of slabs.
+
+use super::slab::{Arena, SlabRef};
+
+/// The slabs of one class in one state. The links are in the arena.
+pub(crate) struct SlabList {
+    head: Option<SlabRef>,
+    len: usize,
+}
+
+impl SlabList {
+    pub(crate) const fn new() -> Self {
+        Self { head: None, len: 0 }
+    }
+
+    pub(crate) const fn first(&self) -> Option<SlabRef> {
+        self.head
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Puts `slab`, which is on no list, at the front.
+    pub(crate) fn push(&mut self, arena: &mut impl Arena, slab: SlabRef) {
+        let entered = arena.slab(slab);
+        entered.prev = None;
+        entered.next = self.head;
+        if let Some(second) = self.head {
+            arena.slab(second).prev = Some(slab);
+        }
+        self.head = Some(slab);
+        self.len += 1;
+    }
+
+    /// Takes `slab`, which is on this list, out of it.
+    pub(crate) fn remove(&mut self, arena: &mut impl Arena, slab: SlabRef) {
+        let left = arena.slab(slab);
+        let prev = left.prev.take();
+        let next = left.next.take();
+        match prev {
+            Some(prev) => arena.slab(prev).next = next,
+            None => self.head = next,
+        }
+        if let Some(next) = next {
+            arena.slab(next).prev = prev;
+        }
+        self.len -= 1;
+    }
+}

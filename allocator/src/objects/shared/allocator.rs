@@ -1,0 +1,234 @@
+//! Objects for all CPUs: the ways that usually suffice.
+
+use core::num::NonZeroUsize;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use super::super::size_class::SizeClass;
+use super::cpu::CpuState;
+use super::descriptor::{Descriptors, SharedRef};
+use crate::pages::FrameAllocator;
+use crate::percpu::CpuTable;
+use crate::sync::IrqLock;
+use crate::{AllocError, AllocResult, Platform};
+
+/// The object layer above pages that are shared. Every call names the pages that it is above,
+/// always the same.
+pub(crate) struct ObjectAllocator<P: Platform, const PAGE_SIZE: usize> {
+    pub(super) cpus: CpuTable<CpuState<P>>,
+    /// Held while the state of a CPU is made.
+    pub(super) arrivals: IrqLock<P, ()>,
+    /// Lock order: a heap, then this, then those of the pages.
+    pub(super) descriptors: IrqLock<P, Descriptors<PAGE_SIZE>>,
+    /// Makes the mark of a free object unpredictable.
+    pub(super) key: AtomicUsize,
+    /// Somebody has claimed all magazines.
+    pub(super) draining: AtomicBool,
+    /// How many contexts have objects in hand that are free, on their way to their slabs.
+    pub(super) moving: AtomicUsize,
+}
+
+// SAFETY: per-CPU states are reached by the protocols of `cpu`, slabs under locks.
+unsafe impl<P: Platform, const PAGE_SIZE: usize> Sync for ObjectAllocator<P, PAGE_SIZE> {}
+
+// SAFETY: nothing refers to the thread or CPU that made it.
+unsafe impl<P: Platform, const PAGE_SIZE: usize> Send for ObjectAllocator<P, PAGE_SIZE> {}
+
+impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            cpus: CpuTable::new(),
+            arrivals: IrqLock::new(()),
+            descriptors: IrqLock::new(Descriptors::new()),
+            key: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            moving: AtomicUsize::new(0),
+        }
+    }
+
+    /// Allocates an object of `class`.
+    ///
+    /// # Errors
+    ///
+    /// `NotInitialized` if there are no pages; `NoMemory`.
+    #[inline]
+    pub(crate) fn alloc(
+        &self,
+        frames: &FrameAllocator<P, PAGE_SIZE>,
+        class: SizeClass,
+    ) -> AllocResult<NonNull<u8>> {
+        match self.pop(class) {
+            Some(object) => Ok(object),
+            None => self.alloc_slowly(frames, class),
+        }
+    }
+
+    /// Takes an object from this CPU's magazine.
+    #[inline]
+    pub(super) fn pop(&self, class: SizeClass) -> Option<NonNull<u8>> {
+        let _pinned = Pinned::<P>::new();
+        let cpu = self.cpus.get(P::cpu_id())?;
+        // SAFETY: this is the CPU of that state, and it is pinned.
+        let turn = unsafe { cpu.enter() }?;
+        let object = turn.magazines.pop(class)?;
+        drop(turn);
+        Some(hand_out(object))
+    }
+
+    /// Frees the object at `addr`.
+    ///
+    /// # Errors
+    ///
+    /// Nothing changes if the free is refused: `NotFound` if no slab covers `addr`; `InvalidParam` if
+    /// the slab is of another class; `NotAllocated` if `addr` is not the first byte of an
+    /// object, or the object is free.
+    ///
+    /// # Safety
+    ///
+    /// If `addr` is an object, nobody uses it any more.
+    #[inline]
+    pub(crate) unsafe fn free(
+        &self,
+        frames: &FrameAllocator<P, PAGE_SIZE>,
+        addr: usize,
+        class: SizeClass,
+    ) -> AllocResult {
+        if self.push(addr, class) {
+            return Ok(());
+        }
+        self.free_slowly(frames, addr, class)
+    }
+
+    /// Puts an object into this CPU's magazine, if all is well with it and there is room.
+    #[inline]
+    pub(super) fn push(&self, addr: usize, class: SizeClass) -> bool {
+        let _pinned = Pinned::<P>::new();
+        let Some(cpu) = self.cpus.get(P::cpu_id()) else {
+            return false;
+        };
+        // SAFETY: this is the CPU of that state, and it is pinned.
+        let Some(turn) = (unsafe { cpu.enter() }) else {
+            return false;
+        };
+        if Entry(turn.entry(addr))
+            .check::<PAGE_SIZE>(addr, class)
+            .is_err()
+            || self.is_marked(addr)
+            || turn.magazines.is_full(class)
+        {
+            return false;
+        }
+        self.mark(addr);
+        turn.magazines.push(class, addr);
+        true
+    }
+
+    /// The word that begins a free object.
+    #[inline]
+    fn mark_of(&self, addr: usize) -> usize {
+        self.key.load(Ordering::Relaxed) ^ addr
+    }
+
+    /// Whether the object at `addr`, which a slab covers, is free. A live object has that word with
+    /// a probability of one in 2^64, as long as its user does not know the key.
+    #[inline]
+    pub(super) fn is_marked(&self, addr: usize) -> bool {
+        let word = core::ptr::with_exposed_provenance::<usize>(addr);
+        // SAFETY: slab memory is readable; `addr` was checked to begin an object, so it is aligned.
+        // Its user has given it up, or calls wrongly and may race with this read.
+        unsafe { word.read_volatile() == self.mark_of(addr) }
+    }
+
+    /// Marks an object as free.
+    #[inline]
+    pub(super) fn mark(&self, addr: usize) {
+        let word = core::ptr::with_exposed_provenance_mut::<usize>(addr);
+        // SAFETY: the object is free, so its memory is the allocator's; it is aligned.
+        unsafe { word.write(self.mark_of(addr)) };
+    }
+}
+
+/// Makes a free object one that is in use: takes its mark away.
+#[inline]
+pub(super) fn hand_out(object: usize) -> NonNull<u8> {
+    let word = core::ptr::with_exposed_provenance_mut::<usize>(object);
+    // SAFETY: the object was free, so its memory is the allocator's; it is aligned and not null.
+    unsafe { word.write(0) };
+    // SAFETY: objects do not lie at address 0.
+    unsafe { NonNull::new_unchecked(word.cast()) }
+}
+
+/// What the page metadata says about the slab at an address: the address of the descriptor, and the
+/// class in its low bits.
+#[derive(Clone, Copy)]
+pub(super) struct Entry(pub(super) *mut ());
+
+const CLASS_BITS: usize = 63;
+const _: () = assert!(SizeClass::COUNT <= CLASS_BITS);
+
+impl Entry {
+    pub(super) fn new(descriptor: SharedRef, class: SizeClass) -> Self {
+        Self(
+            descriptor
+                .as_ptr()
+                .cast::<()>()
+                .map_addr(|addr| addr | class.index()),
+        )
+    }
+
+    /// The slab's descriptor, if the object at `addr` may be one of `class`.
+    #[inline]
+    pub(super) fn check<const PAGE_SIZE: usize>(
+        self,
+        addr: usize,
+        class: SizeClass,
+    ) -> AllocResult<SharedRef> {
+        if self.0.is_null() {
+            return Err(AllocError::NotFound);
+        }
+        if self.0.addr() & CLASS_BITS != class.index() {
+            return Err(AllocError::InvalidParam);
+        }
+        // A slab is a block, and blocks are aligned to their size.
+        let bytes = class.slab_pages(PAGE_SIZE) * PAGE_SIZE;
+        let offset = addr & (bytes - 1);
+        let index = class.quotient(offset);
+        if index * class.size() != offset || index >= class.objects_in(bytes) {
+            return Err(AllocError::NotAllocated);
+        }
+        self.descriptor().ok_or(AllocError::NotFound)
+    }
+
+    #[inline]
+    pub(super) fn descriptor(self) -> Option<SharedRef> {
+        SharedRef::from_ptr(self.0.map_addr(|addr| addr & !CLASS_BITS).cast())
+    }
+
+    /// Which object of its slab lies at `addr`.
+    pub(super) fn index<const PAGE_SIZE: usize>(addr: usize, class: SizeClass) -> usize {
+        let bytes = class.slab_pages(PAGE_SIZE) * PAGE_SIZE;
+        class.quotient(addr & (bytes - 1))
+    }
+
+    pub(super) fn addr(self) -> Option<NonZeroUsize> {
+        NonZeroUsize::new(self.0.addr())
+    }
+}
+
+/// The caller stays on its CPU as long as this exists.
+pub(super) struct Pinned<P: Platform>(core::marker::PhantomData<*mut P>);
+
+impl<P: Platform> Pinned<P> {
+    #[inline]
+    pub(super) fn new() -> Self {
+        P::pin();
+        Self(core::marker::PhantomData)
+    }
+}
+
+impl<P: Platform> Drop for Pinned<P> {
+    #[inline]
+    fn drop(&mut self) {
+        P::unpin();
+    }
+}

@@ -1,0 +1,262 @@
+//! The descriptor of a slab that several CPUs share.
+//!
+//! ```text
+//! | Shared: base, owner, class, count, link | remote bits | pad | Slab: lists, counts | bits | pad |
+//!   read by all, written by others' frees                         the owner's, under its lock
+//! ```
+//!
+//! The two parts lie on different cache lines, so frees from elsewhere do not disturb the owner.
+//! The number of words depends on the class; descriptors come in four lengths.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+
+use super::super::chunk::{ChunkRef, Chunks};
+use super::super::size_class::SizeClass;
+use super::super::slab::{Arena, Slab, SlabRef};
+use super::atomic::{AtomicPtr, AtomicU32, AtomicU64};
+
+const LINE: usize = 64;
+
+/// What every CPU may read of a slab. The remote bits follow.
+#[repr(C)]
+pub(crate) struct Shared {
+    home: ChunkRef,
+    base: AtomicUsize,
+    /// The next slab in the owner's queue.
+    pub(super) next: AtomicPtr<Self>,
+    /// How many remote frees are published.
+    pub(super) count: AtomicU32,
+    owner: AtomicU16,
+    class: AtomicU16,
+    /// Read with every access and written when the descriptor goes, so that the model checker
+    /// sees an access that may come too late.
+    #[cfg(loom)]
+    alive: loom::cell::UnsafeCell<()>,
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<usize>() != 8 || size_of::<Shared>() == 32);
+
+/// Names a descriptor that is in use.
+///
+/// Invariant: until it is given back, it leads to a slot that holds a `Shared`, its remote bits, and
+/// the owner's part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct SharedRef(NonNull<Shared>);
+
+/// Bytes before the remote bits.
+const HEAD: usize = size_of::<Shared>().next_multiple_of(align_of::<AtomicU64>());
+
+/// How many words of bits the slabs of a class have.
+const fn words<const PAGE_SIZE: usize>(class: SizeClass) -> usize {
+    class
+        .objects_in(class.slab_pages(PAGE_SIZE) * PAGE_SIZE)
+        .div_ceil(64)
+}
+
+/// Offset of the owner's part.
+const fn own_part(words: usize) -> usize {
+    (HEAD + words * size_of::<AtomicU64>()).next_multiple_of(LINE)
+}
+
+/// Length of a descriptor.
+const fn stride(words: usize) -> usize {
+    own_part(words) + (size_of::<Slab<[u64; 0]>>() + words * 8).next_multiple_of(LINE)
+}
+
+impl SharedRef {
+    pub(super) fn from_ptr(ptr: *mut Shared) -> Option<Self> {
+        NonNull::new(ptr).map(Self)
+    }
+
+    pub(super) const fn as_ptr(self) -> *mut Shared {
+        self.0.as_ptr()
+    }
+
+    pub(super) fn shared<'a>(self) -> &'a Shared {
+        // SAFETY: by the invariant; nothing makes a `&mut Shared` of a descriptor in use.
+        let shared: &Shared = unsafe { self.0.as_ref() };
+        #[cfg(loom)]
+        shared.alive.with(|_| ());
+        shared
+    }
+
+    pub(super) fn base(self) -> usize {
+        self.shared().base.load(Ordering::Relaxed)
+    }
+
+    /// The CPU whose heap the slab is in. Never changes.
+    pub(super) fn owner(self) -> usize {
+        usize::from(self.shared().owner.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn class(self) -> SizeClass {
+        let index = usize::from(self.shared().class.load(Ordering::Relaxed));
+        SizeClass::ALL[index.min(SizeClass::COUNT - 1)]
+    }
+
+    /// The bits of frees from other CPUs.
+    pub(super) fn remote_bits<'a, const PAGE_SIZE: usize>(self) -> &'a [AtomicU64] {
+        // SAFETY: the remote bits follow the head in the same slot.
+        let bits = unsafe { self.0.cast::<u8>().add(HEAD) };
+        let count = words::<PAGE_SIZE>(self.class());
+        // SAFETY: they were initialised with the descriptor, and are as many as the class says.
+        unsafe { core::slice::from_raw_parts(bits.cast().as_ptr(), count) }
+    }
+
+    pub(super) fn slab_ref(self) -> SlabRef {
+        SlabRef(self.0.addr())
+    }
+
+    pub(super) fn from_slab_ref(slab: SlabRef) -> Self {
+        // The address comes from `slab_ref`, and descriptors lie in memory whose provenance was
+        // exposed when it was allocated.
+        let ptr = core::ptr::with_exposed_provenance_mut::<Shared>(slab.0.get());
+        // SAFETY: the address is not 0.
+        Self(unsafe { NonNull::new_unchecked(ptr) })
+    }
+}
+
+/// Access to the owner's parts of the descriptors of one heap.
+pub(super) struct Owned<const PAGE_SIZE: usize>(());
+
+impl<const PAGE_SIZE: usize> Owned<PAGE_SIZE> {
+    /// # Safety
+    ///
+    /// The caller holds the lock of the heap that owns every slab it will name, and there is one
+    /// such value at a time; or a named slab is new and nobody else's yet.
+    pub(super) const unsafe fn new() -> Self {
+        Self(())
+    }
+}
+
+impl<const PAGE_SIZE: usize> Arena for Owned<PAGE_SIZE> {
+    fn slab(&mut self, slab: SlabRef) -> &mut Slab {
+        let descriptor = SharedRef::from_slab_ref(slab);
+        let words = words::<PAGE_SIZE>(descriptor.class());
+        // SAFETY: the owner's part lies at this offset of the slot.
+        let part = unsafe { descriptor.0.cast::<u8>().add(own_part(words)) };
+        let part = core::ptr::slice_from_raw_parts_mut(part.as_ptr(), words) as *mut Slab;
+        // SAFETY: it was initialised with the descriptor; it is reached through this value only
+        // (see `new`), and the reference borrows it.
+        unsafe { &mut *part }
+    }
+}
+
+/// Room for descriptors, by length.
+pub(super) struct Descriptors<const PAGE_SIZE: usize> {
+    kinds: [(usize, Chunks); 4],
+}
+
+impl<const PAGE_SIZE: usize> Descriptors<PAGE_SIZE> {
+    pub(super) const fn new() -> Self {
+        Self {
+            kinds: [
+                (
+                    stride(words::<PAGE_SIZE>(SizeClass::Bytes64)),
+                    Chunks::new(),
+                ),
+                (
+                    stride(words::<PAGE_SIZE>(SizeClass::Bytes24)),
+                    Chunks::new(),
+                ),
+                (
+                    stride(words::<PAGE_SIZE>(SizeClass::Bytes16)),
+                    Chunks::new(),
+                ),
+                (stride(words::<PAGE_SIZE>(SizeClass::Bytes8)), Chunks::new()),
+            ],
+        }
+    }
+
+    fn kind(&mut self, class: SizeClass) -> &mut (usize, Chunks) {
+        let kind = match class {
+            SizeClass::Bytes8 => 3,
+            SizeClass::Bytes16 => 2,
+            SizeClass::Bytes24 | SizeClass::Bytes32 | SizeClass::Bytes48 => 1,
+            _ => 0,
+        };
+        &mut self.kinds[kind]
+    }
+
+    /// A descriptor for a fresh slab at `base`, owned by `owner`; `None` if there is no room.
+    pub(super) fn take(
+        &mut self,
+        class: SizeClass,
+        base: usize,
+        owner: usize,
+    ) -> Option<SharedRef> {
+        let (slot, home) = self.kind(class).1.take()?;
+        slot.as_ptr().expose_provenance();
+        let words = words::<PAGE_SIZE>(class);
+        #[expect(clippy::cast_possible_truncation, reason = "a CPU number")]
+        let shared = Shared {
+            home,
+            base: AtomicUsize::new(base),
+            next: AtomicPtr::new(core::ptr::null_mut()),
+            count: AtomicU32::new(0),
+            owner: AtomicU16::new(owner as u16),
+            class: AtomicU16::new(class.index() as u16),
+            #[cfg(loom)]
+            alive: loom::cell::UnsafeCell::new(()),
+        };
+        // SAFETY: the slot is ours, and large and aligned enough.
+        unsafe { slot.cast().write(shared) };
+        for word in 0..words {
+            // SAFETY: the remote bits lie in the slot.
+            let bits = unsafe { slot.add(HEAD + word * size_of::<AtomicU64>()) };
+            // SAFETY: as above; aligned, because the head's length is a multiple of 8.
+            unsafe { bits.cast().write(AtomicU64::new(0)) };
+        }
+        // SAFETY: the owner's part lies in the slot.
+        let part = unsafe { slot.add(own_part(words)) };
+        let bytes = size_of::<Slab<[u64; 0]>>() + words * 8;
+        // SAFETY: as above. Zeroes are a descriptor of nothing: no links, class and place 0.
+        unsafe { part.write_bytes(0, bytes) };
+        let descriptor = SharedRef(slot.cast());
+        // SAFETY: nobody else knows this slab yet.
+        let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
+        let objects = class.objects_in(class.slab_pages(PAGE_SIZE) * PAGE_SIZE);
+        owned
+            .slab(descriptor.slab_ref())
+            .describe(class, base, objects);
+        Some(descriptor)
+    }
+
+    /// Takes a descriptor back.
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses it any more.
+    pub(super) unsafe fn give(&mut self, descriptor: SharedRef) {
+        let home = descriptor.shared().home;
+        let class = descriptor.class();
+        #[cfg(loom)]
+        descriptor.shared().alive.with_mut(|_| ());
+        // SAFETY: it came from `take`, and the caller says it is done with.
+        unsafe { self.kind(class).1.give(descriptor.0.cast(), home) };
+    }
+
+    /// Makes room in a page for descriptors that `class` needs.
+    ///
+    /// # Safety
+    ///
+    /// The page at `page` belongs to this value until [`take_unused`](Self::take_unused).
+    pub(super) unsafe fn add_page(&mut self, class: SizeClass, page: usize) {
+        let (stride, chunks) = self.kind(class);
+        if let Some(memory) = NonNull::new(core::ptr::with_exposed_provenance_mut(page)) {
+            // SAFETY: passed on to the caller; a page is aligned enough.
+            unsafe { chunks.add(memory, PAGE_SIZE, *stride) };
+        }
+    }
+
+    /// Takes a page out in which no descriptor is in use.
+    pub(super) fn take_unused(&mut self) -> Option<usize> {
+        self.kinds
+            .iter_mut()
+            .find_map(|(_, chunks)| chunks.take_unused())
+            .map(|(page, _)| page)
+    }
+}

@@ -1,0 +1,127 @@
+//! Bringing back what lies in caches.
+
+use core::sync::atomic::Ordering;
+
+use super::super::size_class::SizeClass;
+use super::allocator::{ObjectAllocator, Pinned};
+use super::descriptor::Owned;
+use super::magazine::{MOST_BATCH, Magazines, batch};
+use super::slow::give_pages;
+use crate::Platform;
+use crate::pages::FrameAllocator;
+
+impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
+    /// Empties the magazines of all CPUs into the slabs and gives every page back that no live
+    /// object needs; with `thorough`, also the pages of the magazines themselves. Returns how many
+    /// pages that were; not 0 if another context did so meanwhile.
+    ///
+    /// Waits for turns of other CPUs, with no lock held; a handler that interrupted a turn of its
+    /// own CPU does not wait, and leaves out what it cannot have.
+    pub(crate) fn drain(&self, frames: &FrameAllocator<P, PAGE_SIZE>, thorough: bool) -> usize {
+        let is_nested = self.is_nested();
+        if self.draining.swap(true, Ordering::Acquire) {
+            // Somebody is at it. The barrier answers those who wait for this CPU in theirs.
+            if is_nested {
+                return 0;
+            }
+            while self.draining.load(Ordering::Acquire) {
+                P::heavy_barrier();
+            }
+            // What there was, they have brought back.
+            return 1;
+        }
+        let mut given = 0;
+        for (_, cpu) in self.cpus.iter(P::MAX_CPUS) {
+            cpu.claim();
+        }
+        P::heavy_barrier();
+        for (_, cpu) in self.cpus.iter(P::MAX_CPUS) {
+            let Some(claimed) = cpu.claimed() else {
+                continue;
+            };
+            // Once it is out, it does not come in again: its turns end at the claim.
+            let mut is_out = !cpu.is_active();
+            while !is_out && !is_nested {
+                P::heavy_barrier();
+                is_out = !cpu.is_active();
+            }
+            if claimed.is_null() || !is_out {
+                cpu.release(claimed);
+                continue;
+            }
+            // SAFETY: they are claimed, and behind the barrier the CPU is in no turn.
+            let magazines = unsafe { &*claimed };
+            self.empty(frames, magazines);
+            cpu.forget_window();
+            if thorough {
+                cpu.release(core::ptr::null_mut());
+                let count = Magazines::BYTES.div_ceil(PAGE_SIZE);
+                give_pages(frames, claimed.expose_provenance(), count);
+                given += count;
+            } else {
+                cpu.release(claimed);
+            }
+        }
+        for (_, cpu) in self.cpus.iter(P::MAX_CPUS) {
+            let mut heap = cpu.heap.lock();
+            // SAFETY: this is the heap's lock.
+            let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
+            given += self.collect(frames, cpu, &mut heap, &mut owned);
+            while let Some(slab) = heap.take_empty(&mut owned) {
+                given += self.retire(frames, slab);
+            }
+        }
+        loop {
+            let unused = self.descriptors.lock().take_unused();
+            let Some(page) = unused else { break };
+            give_pages(frames, page, 1);
+            given += 1;
+        }
+        self.draining.store(false, Ordering::Release);
+        given
+    }
+
+    /// Makes all CPUs forget where they found slabs described, because a section is not managed any
+    /// more. Not for interrupt handlers.
+    pub(crate) fn forget_windows(&self) {
+        while self.draining.swap(true, Ordering::Acquire) {
+            P::heavy_barrier();
+        }
+        for (_, cpu) in self.cpus.iter(P::MAX_CPUS) {
+            cpu.claim();
+        }
+        P::heavy_barrier();
+        for (_, cpu) in self.cpus.iter(P::MAX_CPUS) {
+            let Some(claimed) = cpu.claimed() else {
+                continue;
+            };
+            while cpu.is_active() {
+                P::heavy_barrier();
+            }
+            cpu.forget_window();
+            cpu.release(claimed);
+        }
+        self.draining.store(false, Ordering::Release);
+    }
+
+    fn empty(&self, frames: &FrameAllocator<P, PAGE_SIZE>, magazines: &Magazines) {
+        let mut objects = [0; MOST_BATCH];
+        for class in SizeClass::ALL {
+            loop {
+                let moved = magazines.take_oldest(class, batch(class).max(1), &mut objects);
+                if moved == 0 {
+                    break;
+                }
+                self.give_back(frames, &objects[..moved], class);
+            }
+        }
+    }
+
+    /// Whether the caller is a handler that interrupted a turn.
+    fn is_nested(&self) -> bool {
+        let _pinned = Pinned::<P>::new();
+        self.cpus
+            .get(P::cpu_id())
+            .is_some_and(super::cpu::CpuState::is_active)
+    }
+}

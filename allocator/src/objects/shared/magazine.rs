@@ -1,0 +1,122 @@
+//! A CPU's own objects: an array of pointers per class.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use super::super::size_class::SizeClass;
+
+/// A magazine keeps at most this many objects, and at most this many bytes of them.
+const MOST_OBJECTS: usize = 128;
+const MOST_BYTES: usize = 16 * 1024;
+
+/// The most objects that move between a magazine and what lies below at a time.
+pub(super) const MOST_BATCH: usize = MOST_OBJECTS / 2;
+
+/// How many objects a magazine of `class` holds.
+pub(super) const fn capacity(class: SizeClass) -> usize {
+    let by_bytes = MOST_BYTES / class.size();
+    if by_bytes < MOST_OBJECTS {
+        by_bytes
+    } else {
+        MOST_OBJECTS
+    }
+}
+
+/// How many objects of `class` move at a time.
+pub(super) const fn batch(class: SizeClass) -> usize {
+    capacity(class) / 2
+}
+
+/// Where the magazine of each class begins, in words: its count, then its objects.
+const BEGIN: [usize; SizeClass::COUNT + 1] = {
+    let mut begin = [0; SizeClass::COUNT + 1];
+    let mut class = 0;
+    while class < SizeClass::COUNT {
+        begin[class + 1] = begin[class] + 1 + capacity(SizeClass::ALL[class]);
+        class += 1;
+    }
+    begin
+};
+
+const WORDS: usize = BEGIN[SizeClass::COUNT];
+
+/// The magazines of one CPU. Only the CPU itself uses them, inside its turn, or whoever has
+/// claimed them (see [`cpu`](super::cpu)); statistics read the counts from elsewhere.
+#[repr(C, align(64))]
+pub(super) struct Magazines {
+    words: [AtomicUsize; WORDS],
+}
+
+impl Magazines {
+    /// How much memory they take.
+    pub(super) const BYTES: usize = size_of::<Self>();
+
+    /// Makes empty magazines.
+    ///
+    /// # Safety
+    ///
+    /// `memory` is at least [`BYTES`](Self::BYTES) long, page-aligned, and the caller's.
+    pub(super) unsafe fn create(memory: NonNull<u8>) -> NonNull<Self> {
+        // SAFETY: the caller's memory is long enough. Zeroes are empty magazines.
+        unsafe { memory.write_bytes(0, Self::BYTES) };
+        memory.cast()
+    }
+
+    /// How many objects the magazine of `class` holds.
+    #[inline]
+    pub(super) fn len(&self, class: SizeClass) -> usize {
+        self.words[BEGIN[class.index()]].load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn set_len(&self, class: SizeClass, len: usize) {
+        self.words[BEGIN[class.index()]].store(len, Ordering::Relaxed);
+    }
+
+    /// Takes the object that was put last.
+    #[inline]
+    pub(super) fn pop(&self, class: SizeClass) -> Option<usize> {
+        let begin = BEGIN[class.index()];
+        let len = self.len(class);
+        if len == 0 {
+            return None;
+        }
+        self.set_len(class, len - 1);
+        Some(self.words[begin + len].load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    pub(super) fn is_full(&self, class: SizeClass) -> bool {
+        self.len(class) == capacity(class)
+    }
+
+    /// Puts an object into a magazine that is not full.
+    #[inline]
+    pub(super) fn push(&self, class: SizeClass, object: usize) {
+        let len = self.len(class);
+        debug_assert!(len < capacity(class));
+        self.words[BEGIN[class.index()] + len + 1].store(object, Ordering::Relaxed);
+        self.set_len(class, len + 1);
+    }
+
+    /// Moves up to `limit` of the objects that were put first out; returns how many.
+    pub(super) fn take_oldest(
+        &self,
+        class: SizeClass,
+        limit: usize,
+        out: &mut [usize; MOST_BATCH],
+    ) -> usize {
+        let begin = BEGIN[class.index()] + 1;
+        let len = self.len(class);
+        let taken = len.min(limit).min(MOST_BATCH);
+        for (slot, word) in out.iter_mut().zip(&self.words[begin..begin + taken]) {
+            *slot = word.load(Ordering::Relaxed);
+        }
+        for index in begin..begin + len - taken {
+            let moved = self.words[index + taken].load(Ordering::Relaxed);
+            self.words[index].store(moved, Ordering::Relaxed);
+        }
+        self.set_len(class, len - taken);
+        taken
+    }
+}

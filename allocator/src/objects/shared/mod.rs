@@ -1,0 +1,25 @@
+//! Objects for many CPUs.
+//!
+//! From the top down, with what each tier costs:
+//!
+//! - [`magazine`]: a CPU's own array of free objects per class. A pop or a push, no lock, no atomic
+//!   read-modify-write ([`cpu`] says why that is safe from handlers and drains).
+//! - the slabs that a CPU has fetched, under a lock that only drains and the needy contend for;
+//!   objects come and go in batches ([`slow`]).
+//! - [`remote`]: objects of another CPU's slabs go back to them lock-free.
+//!
+//! [`drain`] brings everything back; [`descriptor`] is what is known about a slab.
+
+mod allocator;
+mod atomic;
+mod cpu;
+mod descriptor;
+mod drain;
+mod info;
+mod magazine;
+mod remote;
+mod slow;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+pub(crate) use allocator::ObjectAllocator;

@@ -1,0 +1,287 @@
+//! What is known about one slab: which of its objects are free.
+
+use core::num::NonZeroUsize;
+
+use super::size_class::SizeClass;
+use crate::{AllocError, AllocResult};
+
+/// Names a slab's descriptor; an [`Arena`] leads from the name to the descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct SlabRef(pub(in crate::objects) NonZeroUsize);
+
+/// Where an owner's descriptors are.
+pub(crate) trait Arena {
+    /// The descriptor that `slab` names.
+    fn slab(&mut self, slab: SlabRef) -> &mut Slab;
+}
+
+/// Which list of its class a slab is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Place {
+    /// None: not in use, or on its way between lists.
+    Nowhere,
+    /// Some objects are free.
+    Partial,
+    /// No object is free.
+    Full,
+    /// Every object is free.
+    Empty,
+}
+
+/// What the owner of a slab knows about it. It lies apart from the slab's own pages: those hold
+/// objects from the first byte, and nothing a user writes there reaches the bookkeeping.
+#[repr(C)]
+pub(crate) struct Slab<B: ?Sized = [u64]> {
+    base: usize,
+    pub(in crate::objects) prev: Option<SlabRef>,
+    pub(in crate::objects) next: Option<SlabRef>,
+    objects: u16,
+    free: u16,
+    /// Objects that are free here although the count of published remote frees does not cover
+    /// them yet: another CPU is between its two steps (see `shared::remote`).
+    ahead: u16,
+    class: SizeClass,
+    pub(in crate::objects) place: Place,
+    /// One bit per object, set while the object is free.
+    bits: B,
+}
+
+const _: () = assert!(size_of::<usize>() != 8 || size_of::<Slab<[u64; 0]>>() == 32);
+
+impl<const WORDS: usize> Slab<[u64; WORDS]> {
+    /// A descriptor that describes nothing yet.
+    pub(super) const UNUSED: Self = Self {
+        base: 0,
+        prev: None,
+        next: None,
+        objects: 0,
+        free: 0,
+        ahead: 0,
+        class: SizeClass::Bytes8,
+        place: Place::Nowhere,
+        bits: [0; WORDS],
+    };
+}
+
+impl Slab {
+    /// Describes a slab with `objects` objects, all of them free.
+    pub(in crate::objects) fn describe(&mut self, class: SizeClass, base: usize, objects: usize) {
+        debug_assert!(objects <= self.bits.len() * 64);
+        #[expect(clippy::cast_possible_truncation, reason = "at most 2048")]
+        let count = objects as u16;
+        self.base = base;
+        self.prev = None;
+        self.next = None;
+        self.objects = count;
+        self.free = count;
+        self.ahead = 0;
+        self.class = class;
+        self.place = Place::Nowhere;
+        for (word, bits) in self.bits.iter_mut().enumerate() {
+            let left = objects.saturating_sub(word * 64);
+            *bits = if left >= 64 {
+                u64::MAX
+            } else {
+                (1 << left) - 1
+            };
+        }
+    }
+
+    /// The first byte of the first object.
+    pub(in crate::objects) fn base(&self) -> usize {
+        self.base
+    }
+
+    pub(in crate::objects) fn class(&self) -> SizeClass {
+        self.class
+    }
+
+    pub(in crate::objects) fn objects(&self) -> usize {
+        usize::from(self.objects)
+    }
+
+    pub(in crate::objects) fn free(&self) -> usize {
+        usize::from(self.free)
+    }
+
+    /// The list for a slab with this many free objects.
+    pub(in crate::objects) fn place_by_count(&self) -> Place {
+        if self.free == 0 {
+            Place::Full
+        } else if self.is_empty() {
+            Place::Empty
+        } else {
+            Place::Partial
+        }
+    }
+
+    /// Whether every object is free and no other CPU is still about to say so.
+    pub(in crate::objects) fn is_empty(&self) -> bool {
+        self.free == self.objects && self.ahead == 0
+    }
+
+    /// Takes up to `limit` free objects, those with the lowest addresses, and passes their
+    /// addresses to `sink`. Returns how many.
+    pub(in crate::objects) fn take(&mut self, limit: usize, mut sink: impl FnMut(usize)) -> usize {
+        let limit = limit.min(self.free());
+        let size = self.class.size();
+        let mut left = limit;
+        for (word, bits) in self.bits.iter_mut().enumerate() {
+            while *bits != 0 && left != 0 {
+                let bit = bits.trailing_zeros() as usize;
+                *bits &= *bits - 1;
+                sink(self.base + (word * 64 + bit) * size);
+                left -= 1;
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "at most `free`")]
+        let taken = (limit - left) as u16;
+        self.free -= taken;
+        limit - left
+    }
+
+    /// Gives the object at `addr` back.
+    ///
+    /// # Errors
+    ///
+    /// `NotAllocated` if `addr` is not the first byte of an object, or that object is free.
+    pub(in crate::objects) fn put(&mut self, addr: usize) -> AllocResult {
+        let index = self.index_of(addr).ok_or(AllocError::NotAllocated)?;
+        let bit = 1 << (index % 64);
+        let word = &mut self.bits[index / 64];
+        if *word & bit != 0 {
+            return Err(AllocError::NotAllocated);
+        }
+        *word |= bit;
+        self.free += 1;
+        Ok(())
+    }
+
+    /// Gives back the objects of one word that other CPUs freed. Returns those that were free.
+    pub(in crate::objects) fn put_word(&mut self, word: usize, bits: u64) -> u64 {
+        let twice = self.bits[word] & bits;
+        self.bits[word] |= bits;
+        #[expect(clippy::cast_possible_truncation, reason = "at most 64")]
+        let fresh = (bits & !twice).count_ones() as u16;
+        self.free += fresh;
+        #[expect(clippy::cast_possible_truncation, reason = "at most 64")]
+        let all = bits.count_ones() as u16;
+        self.ahead += all;
+        twice
+    }
+
+    /// Other CPUs have published `count` of the frees that [`put_word`](Self::put_word) brought.
+    pub(in crate::objects) fn settle(&mut self, count: usize) {
+        #[expect(clippy::cast_possible_truncation, reason = "at most 2048")]
+        let count = count as u16;
+        debug_assert!(count <= self.ahead);
+        self.ahead -= count;
+    }
+
+    /// The number of the object that begins at `addr`.
+    pub(in crate::objects) fn index_of(&self, addr: usize) -> Option<usize> {
+        let offset = addr.checked_sub(self.base)?;
+        if offset >= self.objects() * self.class.size() {
+            return None;
+        }
+        let index = self.class.quotient(offset);
+        (index * self.class.size() == offset).then_some(index)
+    }
+
+    /// Whether the counts agree with the bits.
+    pub(in crate::objects) fn is_consistent(&self) -> bool {
+        let set: u32 = self.bits.iter().map(|bits| bits.count_ones()).sum();
+        let beyond = (self.objects()..self.bits.len() * 64)
+            .any(|index| self.bits[index / 64] & (1 << (index % 64)) != 0);
+        set == u32::from(self.free) && !beyond
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objects::size_class::MAX_OBJECTS;
+
+    type Sized = Slab<[u64; MAX_OBJECTS / 64]>;
+
+    fn slab(class: SizeClass) -> (Sized, usize) {
+        let mut slab = Sized::UNUSED;
+        let bytes = class.slab_pages(4096) * 4096;
+        let unsized_slab: &mut Slab = &mut slab;
+        unsized_slab.describe(class, 0x10000, class.objects_in(bytes));
+        (slab, bytes)
+    }
+
+    fn take(slab: &mut Slab) -> Option<usize> {
+        let mut taken = None;
+        slab.take(1, |addr| taken = Some(addr));
+        taken
+    }
+
+    #[test]
+    fn objects_are_disjoint_aligned_and_inside() {
+        for class in SizeClass::ALL {
+            let (mut slab, bytes) = slab(class);
+            let slab: &mut Slab = &mut slab;
+            let align = 1 << class.size().trailing_zeros();
+            let mut end = slab.base;
+            let mut seen = 0;
+            for limit in (1..100).cycle() {
+                let taken = slab.take(limit, |addr| {
+                    assert!(addr >= end && addr % align == 0);
+                    end = addr + class.size();
+                });
+                seen += taken;
+                assert!(slab.is_consistent());
+                if taken == 0 {
+                    break;
+                }
+            }
+            assert_eq!(seen, slab.objects());
+            assert!(end <= slab.base + bytes);
+            assert_eq!(slab.place_by_count(), Place::Full);
+        }
+    }
+
+    #[test]
+    fn d05_a_double_free_is_refused() {
+        let (mut slab, _) = slab(SizeClass::Bytes48);
+        let slab: &mut Slab = &mut slab;
+        let addr = take(slab).expect("a free object");
+        assert_eq!(slab.put(addr), Ok(()));
+        assert_eq!(slab.put(addr), Err(AllocError::NotAllocated));
+        assert!(slab.is_empty() && slab.is_consistent());
+    }
+
+    #[test]
+    fn pointers_into_an_object_or_behind_the_last_one_are_refused() {
+        let (mut slab, bytes) = slab(SizeClass::Bytes48);
+        let slab: &mut Slab = &mut slab;
+        while take(slab).is_some() {}
+        let base = slab.base;
+        let last = base + (slab.objects() - 1) * 48;
+        for wrong in [base + 1, base + 47, last + 48, base + bytes, 0, usize::MAX] {
+            assert_eq!(slab.put(wrong), Err(AllocError::NotAllocated));
+        }
+        assert_eq!(slab.put(last), Ok(()));
+        assert!(slab.is_consistent());
+    }
+
+    #[test]
+    fn frees_that_are_not_published_yet_keep_a_slab_from_being_empty() {
+        let (mut slab, _) = slab(SizeClass::Bytes2048);
+        let slab: &mut Slab = &mut slab;
+        slab.take(8, |_| ());
+        assert_eq!(slab.put_word(0, 0b0000_1111), 0);
+        assert_eq!(slab.put_word(0, 0b1111_1000), 0b1000);
+        assert!(slab.free() == 8 && !slab.is_empty());
+        assert_eq!(slab.place_by_count(), Place::Partial);
+        slab.settle(9);
+        assert_eq!(slab.place_by_count(), Place::Empty);
+    }
+}

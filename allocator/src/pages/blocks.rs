@@ -1,0 +1,213 @@
+//! Taking blocks out of a section and giving them back: split and merge.
+
+use super::frame::{Blocks, Order, Pfn};
+use super::request::Demand;
+use super::section::{CHUNK, Section};
+use super::state::{Kind, PageState};
+use crate::{AllocError, AllocResult};
+
+impl Section {
+    /// One more than the order of the largest block that can be had here; 0 if there is none.
+    #[inline]
+    pub(super) fn available(&self) -> u32 {
+        u32::BITS - (self.tree().orders() | self.untouched.get()).leading_zeros()
+    }
+
+    /// Takes what `demand` asks for, from any address, if there is such a block.
+    #[inline(always)]
+    pub(super) fn take(&self, demand: &Demand) -> Option<Pfn> {
+        match self.tree().smallest(demand.need) {
+            Some(order) => Some(self.carve(order, demand)),
+            None => self.take_untouched(demand),
+        }
+    }
+
+    /// Takes what `demand` asks for from pages that have never been used.
+    #[cold]
+    #[inline(never)]
+    fn take_untouched(&self, demand: &Demand) -> Option<Pfn> {
+        let next = self.untouched_block(demand.need)?;
+        self.extend_to(next.add(demand.need.pages()));
+        let order = self.tree().smallest(demand.need)?;
+        Some(self.carve(order, demand))
+    }
+
+    /// Takes what `demand` asks for from the frames below `demand.limit`.
+    ///
+    /// The lowest free block of every order is known, so no search is needed: if that one does not
+    /// fit below the limit, none of its order does.
+    pub(super) fn take_below(&self, demand: &Demand) -> Option<Pfn> {
+        let fits = |pfn: Pfn| pfn.add(demand.order.pages()) <= demand.limit;
+        loop {
+            let mut from = Some(demand.need);
+            while let Some(order) = from.and_then(|from| self.tree().smallest(from)) {
+                let pfn = self.tree().first(order);
+                if fits(pfn) {
+                    return Some(self.carve(order, demand));
+                }
+                from = Order::new(order.log2() + 1);
+            }
+            let next = self.untouched_block(demand.need)?;
+            if !fits(next) {
+                return None;
+            }
+            self.extend_to(next.add(demand.need.pages()));
+        }
+    }
+
+    /// Where a block of `order` would begin that needs pages above the frontier and is free.
+    fn untouched_block(&self, order: Order) -> Option<Pfn> {
+        let frontier = self.frontier();
+        if frontier < self.limit() && self.completes(order) {
+            return Some(frontier.block(order));
+        }
+        frontier
+            .next_block(order)
+            .filter(|start| *start < self.limit() && self.limit().since(*start) >= order.pages())
+    }
+
+    /// Would the free pages just below the frontier and the untouched ones above it make a block of
+    /// `order` together? Only blocks larger than a chunk cross the frontier.
+    pub(super) fn completes(&self, order: Order) -> bool {
+        let frontier = self.frontier();
+        let start = frontier.block(order);
+        order > CHUNK
+            && order <= self.max_order()
+            && start != frontier
+            && self.first() <= start
+            && start < self.limit()
+            && self.limit().since(start) >= order.pages()
+            && Blocks::new(start, frontier, self.max_order())
+                .all(|(pfn, order)| self.tree().contains(pfn, order))
+    }
+
+    /// Takes exactly `first..limit`, all of which must be free.
+    pub(super) fn take_at(&self, first: Pfn, limit: Pfn) -> AllocResult {
+        self.extend_to(limit);
+        let wanted = || Blocks::new(first, limit, self.max_order());
+        // A free block lies inside a free block of its own order or a larger one, because free
+        // buddies are merged.
+        if !wanted().all(|(pfn, order)| self.covering(pfn, order).is_some()) {
+            return Err(AllocError::NoMemory);
+        }
+        for (pfn, order) in wanted() {
+            let Some((start, above)) = self.covering(pfn, order) else {
+                debug_assert!(false, "the block was free a moment ago");
+                continue;
+            };
+            self.tree().remove(start, above);
+            for half in order.halves_below(above) {
+                self.tree().insert(pfn.block(half).buddy(half), half);
+            }
+        }
+        self.free.set(self.free.get() - limit.since(first));
+        self.mark(first, limit);
+        Ok(())
+    }
+
+    /// The free block that contains all of the block of `order` at `pfn`.
+    pub(super) fn covering(&self, pfn: Pfn, order: Order) -> Option<(Pfn, Order)> {
+        Order::all()
+            .filter(|above| order <= *above && *above <= self.max_order())
+            .map(|above| (pfn.block(above), above))
+            .find(|(start, above)| self.first() <= *start && self.tree().contains(*start, *above))
+    }
+
+    /// Splits the lowest free block of `order` and takes its beginning.
+    #[inline(always)]
+    fn carve(&self, order: Order, demand: &Demand) -> Pfn {
+        let pfn = self.tree().split_first(order, demand.order);
+        self.free.set(self.free.get() - demand.count);
+        if demand.count == demand.order.pages() {
+            self.set_state(pfn, PageState::new(Kind::Block, demand.order));
+        } else {
+            self.trim(pfn, demand);
+        }
+        pfn
+    }
+
+    /// Gives back what is beyond an exact count.
+    #[inline(never)]
+    fn trim(&self, pfn: Pfn, demand: &Demand) {
+        let limit = pfn.add(demand.count);
+        let tail = Blocks::new(limit, pfn.add(demand.order.pages()), self.max_order());
+        for (pfn, order) in tail {
+            self.tree().insert(pfn, order);
+        }
+        self.mark(pfn, limit);
+    }
+
+    /// Writes the states of an allocation of `first..limit`: a block if it is one, else a run.
+    fn mark(&self, first: Pfn, limit: Pfn) {
+        let mut blocks = Blocks::new(first, limit, self.max_order());
+        if let Some((pfn, order)) = blocks.next() {
+            let single = order.pages() == limit.since(first);
+            let kind = if single { Kind::Block } else { Kind::Run };
+            self.set_state(pfn, PageState::new(kind, order));
+        }
+        for (pfn, order) in blocks {
+            self.set_state(pfn, PageState::new(Kind::RunTail, order));
+        }
+    }
+
+    /// Checks that `count` pages were allocated at `pfn`, gives them back, and returns how many
+    /// pages the allocation had.
+    #[inline]
+    pub(super) fn free(&self, pfn: Pfn, count: usize) -> AllocResult<usize> {
+        let state = self.state(pfn);
+        let order = state.order();
+        if state.kind() == Kind::Block && Order::covering(count) == Some(order) {
+            self.put_block(pfn, order);
+            return Ok(order.pages());
+        }
+        match state.kind() {
+            Kind::Run if self.run_pages(pfn) == count => {
+                self.put_run(pfn, count);
+                Ok(count)
+            }
+            Kind::Block | Kind::Run => Err(AllocError::InvalidParam),
+            Kind::Nothing | Kind::RunTail | Kind::Slab | Kind::Cached | Kind::Internal => {
+                Err(AllocError::NotAllocated)
+            }
+        }
+    }
+
+    /// The pages of the run that begins at `pfn`. A run's later blocks follow it without a gap,
+    /// and what follows the run is no `RunTail`.
+    pub(super) fn run_pages(&self, pfn: Pfn) -> usize {
+        let mut end = pfn.add(self.state(pfn).order().pages());
+        while end < self.limit() && self.state(end).kind() == Kind::RunTail {
+            end = end.add(self.state(end).order().pages());
+        }
+        end.since(pfn)
+    }
+
+    /// Gives back the blocks of a run.
+    fn put_run(&self, pfn: Pfn, count: usize) {
+        let end = pfn.add(count);
+        let mut at = pfn;
+        while at < end {
+            let order = self.state(at).order();
+            self.put_block(at, order);
+            at = at.add(order.pages());
+        }
+    }
+
+    /// Gives back one block.
+    #[inline]
+    pub(super) fn put_block(&self, pfn: Pfn, order: Order) {
+        self.free.set(self.free.get() + order.pages());
+        self.set_state(pfn, PageState::NOTHING);
+        self.tree().merge(pfn, order, self.max_order());
+    }
+
+    /// Initialises chunks until the frontier is at `end` or above.
+    fn extend_to(&self, end: Pfn) {
+        while self.frontier() < end {
+            let (from, to) = self.prepare_chunk();
+            for (pfn, order) in Blocks::new(from, to, self.max_order()) {
+                self.tree().merge(pfn, order, self.max_order());
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Taking pages out of other CPUs' caches, and sections out of their sight.
+//!
+//! Whoever drains waits for CPUs that are inside their caches, so it holds no lock then: an
+//! interrupt handler on such a CPU may need it. A handler that interrupted the allocator itself
+//! does not wait for long: the CPU it waits for may be waiting for it.
+
+use core::ops::Range;
+use core::sync::atomic::Ordering;
+
+use super::cache::{BATCH, CpuPages, Entry, Held, Stack};
+use super::pin::{Moving, Pinned};
+use super::shared::{FrameAllocator, Tree};
+use crate::percpu::Claim;
+use crate::sync::IrqGuard;
+use crate::{AllocError, AllocResult, Platform};
+
+/// CPUs that are claimed together, for one barrier.
+const GROUP: usize = 64;
+
+/// How often a nested handler looks whether another CPU is out of its cache.
+const PATIENCE: usize = 1000;
+
+/// Blocks that were taken out of a cache, to be given back outside of it.
+struct Taken {
+    entries: [Entry; BATCH],
+    len: usize,
+    stack: Option<Stack>,
+}
+
+impl Taken {
+    /// Takes from the first stack that has something.
+    fn from(cpu: &CpuPages, held: &mut Held) -> Self {
+        let mut taken = Self {
+            entries: [Entry::NONE; BATCH],
+            len: 0,
+            stack: None,
+        };
+        held.forget();
+        for stack in Stack::all() {
+            taken.len = cpu.take_oldest(held, stack, BATCH, &mut taken.entries);
+            if taken.len != 0 {
+                taken.stack = Some(stack);
+                break;
+            }
+        }
+        taken
+    }
+}
+
+impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
+    /// Gives the pages in all CPUs' caches back to the tree; returns how many.
+    pub fn drain_all(&self) -> usize {
+        let own = self.drain_own();
+        own + self.drain_others(|_| true, self.is_nested())
+    }
+
+    /// Gives the pages in one CPU's caches back to the tree; returns how many.
+    pub fn drain_cpu(&self, cpu: usize) -> usize {
+        let own = {
+            let _pinned = Pinned::<P>::new();
+            P::cpu_id() == cpu
+        };
+        if own {
+            return self.drain_own();
+        }
+        self.drain_others(|other| other == cpu, self.is_nested())
+    }
+
+    /// Did the caller interrupt the allocator on this CPU?
+    pub(super) fn is_nested(&self) -> bool {
+        let _pinned = Pinned::<P>::new();
+        self.shared
+            .cpus
+            .get(P::cpu_id())
+            .is_some_and(|cpu| cpu.lock.is_active() || cpu.moving.load(Ordering::Relaxed))
+    }
+
+    fn drain_own(&self) -> usize {
+        let mut pages = 0;
+        for stack in Stack::all() {
+            loop {
+                let mut tree = self.tree.0.lock();
+                let moved = self.with_own(|cpu, held| {
+                    held.forget();
+                    self.spill(&mut tree, cpu, held, stack, BATCH)
+                });
+                match moved {
+                    None | Some(0) => break,
+                    Some(moved) => pages += moved << stack.order().log2(),
+                }
+            }
+        }
+        pages
+    }
+
+    /// Drains the CPUs that are chosen, except this one and those that another context drains.
+    fn drain_others(&self, chosen: impl Fn(usize) -> bool, hurry: bool) -> usize {
+        let _moving = Moving::new(self);
+        let me = P::cpu_id();
+        let mut pages = 0;
+        let mut others = self
+            .shared
+            .cpus
+            .iter(P::MAX_CPUS)
+            .filter(|(cpu, _)| *cpu != me && chosen(*cpu));
+        loop {
+            let mut group = [const { None }; GROUP];
+            let mut claimed = 0;
+            for (_, cpu) in others.by_ref() {
+                if let Some(claim) = cpu.lock.claim() {
+                    group[claimed] = Some((cpu, claim));
+                    claimed += 1;
+                    if claimed == GROUP {
+                        break;
+                    }
+                }
+            }
+            if claimed == 0 {
+                break;
+            }
+            P::heavy_barrier();
+            for (cpu, claim) in group.into_iter().flatten() {
+                pages += self.drain_claimed(cpu, claim, hurry);
+            }
+        }
+        pages
+    }
+
+    /// Drains a CPU that is claimed, with a heavy barrier since.
+    fn drain_claimed(&self, cpu: &CpuPages, mut claim: Claim<'_, Held>, hurry: bool) -> usize {
+        let mut pages = 0;
+        let mut looks = 0;
+        loop {
+            // SAFETY: the callers executed the barrier after the claim.
+            let taken = unsafe { claim.access(|held| Taken::from(cpu, held)) };
+            match taken {
+                Some(taken) => {
+                    let Some(stack) = taken.stack else {
+                        return pages;
+                    };
+                    self.put_back(
+                        &mut self.tree.0.lock(),
+                        &taken.entries[..taken.len],
+                        stack.order(),
+                    );
+                    pages += taken.len << stack.order().log2();
+                }
+                None if hurry && looks == PATIENCE => return pages,
+                None => {
+                    looks += 1;
+                    P::relax();
+                }
+            }
+        }
+    }
+
+    /// Waits until every CPU has been out of its cache at least once since the call, and has
+    /// forgotten the sections it knew.
+    fn quiesce(&self) {
+        self.drain_own();
+        // A CPU that another context claims is not visited; that context drains it too, but may
+        // have begun before this call. So every CPU is claimed here, one after the other.
+        for (_, cpu) in self.shared.cpus.iter(P::MAX_CPUS) {
+            let claim = loop {
+                if let Some(claim) = cpu.lock.claim() {
+                    break claim;
+                }
+                P::relax();
+            };
+            P::heavy_barrier();
+            self.drain_claimed(cpu, claim, false);
+        }
+    }
+
+    /// The lock of the tree, at a time when no section is half removed.
+    pub(super) fn settled(&self) -> IrqGuard<'_, P, Tree<PAGE_SIZE>> {
+        loop {
+            let tree = self.tree.0.lock();
+            if tree.closing.is_none() {
+                return tree;
+            }
+            drop(tree);
+            P::relax();
+        }
+    }
+
+    /// Gives up the section that manages `addr`, while other CPUs go on; see
+    /// [`BuddyAllocator::remove_section`](super::BuddyAllocator::remove_section).
+    ///
+    /// Not for interrupt handlers: it waits for all CPUs.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](AllocError::NotFound): no section has the address; [`Busy`](AllocError::Busy):
+    /// the section has pages out, pages in caches not counted. Whoever tries to allocate just then
+    /// may wait for the outcome, but does not fail because of it.
+    pub fn remove_section(&self, addr: usize) -> AllocResult<Range<usize>> {
+        let index = &self.shared.index;
+        self.drain_all();
+        let is_nested = self.is_nested();
+        let _moving = Moving::new(self);
+        let section = {
+            let mut tree = self.settled();
+            let section = index.find(addr).ok_or(AllocError::NotFound)?;
+            let out = section.pages() - section.free_pages();
+            let in_caches: usize = self
+                .shared
+                .cpus
+                .iter(P::MAX_CPUS)
+                .map(|(_, cpu)| cpu.pages())
+                .sum();
+            if out > in_caches || is_nested {
+                return Err(AllocError::Busy(out));
+            }
+            // From here on nobody finds the section without the lock.
+            index.remove(section);
+            tree.zones.close(section);
+            tree.recent = None;
+            tree.closing = Some(section);
+            section
+        };
+        self.quiesce();
+        let mut tree = self.tree.0.lock();
+        let removed = tree.zones.remove(section);
+        tree.closing = None;
+        tree.recent = None;
+        if let Err(busy) = removed {
+            tree.zones.reopen(section);
+            index.insert(section);
+            return Err(busy);
+        }
+        self.update_normal(&tree);
+        Ok(section.memory())
+    }
+}

@@ -1,0 +1,335 @@
+//! Around the shared allocator's hot paths: regions, bulk calls, statistics, settings.
+
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
+
+use super::cache::{BATCH, Entry, Stack};
+use super::frame::Order;
+use super::info::{BuddyInfo, CpuInfo, ManagedSection};
+use super::reclaim::{Reclaim, Watermarks};
+use super::region::RegionReport;
+use super::request::Demand;
+use super::section::SectionRef;
+use super::shared::{FrameAllocator, Tree};
+use super::state::PageFlags;
+use super::validate::{self, Fault, Violation};
+use super::zone::Zone;
+use crate::{AllocError, AllocResult, Platform};
+
+impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
+    /// [`add_region`](Self::add_region) for the first region.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyInitialized`](AllocError::AlreadyInitialized) if there is one; else as
+    /// `add_region`.
+    ///
+    /// # Safety
+    ///
+    /// As for `add_region`.
+    pub unsafe fn init(&self, region: &mut [u8]) -> AllocResult {
+        if self.section_count() != 0 {
+            return Err(AllocError::AlreadyInitialized);
+        }
+        // SAFETY: passed on to the caller.
+        unsafe { self.add_region(region) }
+    }
+
+    /// Adds memory at the physical address that the platform tells, while other CPUs go on.
+    /// Not for interrupt handlers.
+    ///
+    /// # Errors
+    ///
+    /// As [`BuddyAllocator::add_region_at`](super::BuddyAllocator::add_region_at).
+    ///
+    /// # Safety
+    ///
+    /// As for `BuddyAllocator::add_region_at`.
+    pub unsafe fn add_region(&self, region: &mut [u8]) -> AllocResult {
+        let phys = P::virt_to_phys(region.as_mut_ptr().addr());
+        // SAFETY: passed on to the caller.
+        unsafe { self.add_region_at(NonNull::from(region), phys) }.map(|_| ())
+    }
+
+    /// Adds memory that lies at `phys` physically, while other CPUs go on. See
+    /// [`BuddyAllocator::add_region_at`](super::BuddyAllocator::add_region_at). Not for interrupt
+    /// handlers: it waits for a removal to end.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    pub unsafe fn add_region_at(
+        &self,
+        region: NonNull<[u8]>,
+        phys: u64,
+    ) -> AllocResult<RegionReport> {
+        let mut tree = self.settled();
+        // SAFETY: passed on to the caller; the index has the sections of these zones, since none
+        // is half removed.
+        let report = unsafe { tree.zones.add_region(&self.shared.index, region, phys) }?;
+        self.update_normal(&tree);
+        Ok(report)
+    }
+
+    /// Notes whether there is memory from 4 GiB up, after memory was added or removed.
+    pub(super) fn update_normal(&self, tree: &Tree<PAGE_SIZE>) {
+        let has_normal = tree.zones.managed(Zone::Normal) != 0;
+        self.shared.has_normal.store(has_normal, Ordering::Relaxed);
+    }
+
+    /// Allocates up to `out.len()` blocks of `count` pages each, writes their addresses to the
+    /// beginning of `out` and returns how many they are.
+    ///
+    /// # Errors
+    ///
+    /// As [`alloc_pages`](Self::alloc_pages), if not even one block could be had.
+    pub fn alloc_bulk(&self, count: usize, out: &mut [usize]) -> AllocResult<usize> {
+        let order = Order::covering(count).ok_or(AllocError::InvalidParam)?;
+        let stack = Stack::of(order, false);
+        let mut done = 0;
+        while done < out.len() {
+            if let Some(stack) = stack {
+                let mut batch = [Entry::NONE; BATCH];
+                let wanted = (out.len() - done).min(BATCH);
+                let popped = self
+                    .with_own(|cpu, held| cpu.pop_many(held, stack, &mut batch[..wanted]))
+                    .unwrap_or(0);
+                for entry in &batch[..popped] {
+                    if let Some(addr) = self.take_out(*entry, order) {
+                        out[done] = addr;
+                        done += 1;
+                    }
+                }
+                if popped != 0 {
+                    continue;
+                }
+            }
+            match self.allocate_or_reclaim(&Demand::block(order, order)) {
+                Ok(addr) => {
+                    out[done] = addr;
+                    done += 1;
+                }
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+
+    /// Frees blocks of `count` pages each.
+    ///
+    /// # Errors
+    ///
+    /// The index of the first block that was refused, and why. Those before it are freed, those
+    /// from it on are not.
+    ///
+    /// # Safety
+    ///
+    /// As for [`dealloc_pages`](Self::dealloc_pages), for each of them.
+    pub unsafe fn free_bulk(
+        &self,
+        addrs: &[usize],
+        count: usize,
+    ) -> Result<(), (usize, AllocError)> {
+        let mut done = 0;
+        while done < addrs.len() {
+            let pushed = self.with_own(|cpu, held| {
+                addrs[done..]
+                    .iter()
+                    .take_while(|addr| self.push_to(cpu, held, **addr, count))
+                    .count()
+            });
+            done += pushed.unwrap_or(0);
+            if let Some(addr) = addrs.get(done) {
+                // SAFETY: passed on to the caller.
+                unsafe { self.dealloc_pages(*addr, count) }.map_err(|error| (done, error))?;
+                done += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many sections are managed.
+    #[must_use]
+    pub fn section_count(&self) -> usize {
+        let tree = self.tree.0.lock();
+        self.shared.index.len() + usize::from(tree.closing.is_some())
+    }
+
+    /// The `i`-th section by address.
+    ///
+    /// Its `free_pages` do not count pages in caches.
+    #[must_use]
+    pub fn section(&self, i: usize) -> Option<ManagedSection> {
+        let tree = self.tree.0.lock();
+        self.sections(&tree)
+            .nth(i)
+            .map(ManagedSection::new::<PAGE_SIZE>)
+    }
+
+    /// Pages under management that can be allocated: those with CPUs' caches do not count.
+    #[must_use]
+    pub fn total_pages(&self) -> usize {
+        self.tree.0.lock().zones.total_pages()
+    }
+
+    /// Pages that are free, in the trees or in caches. Exact when no CPU is allocating or freeing.
+    #[must_use]
+    pub fn free_pages(&self) -> usize {
+        let tree = self.tree.0.lock();
+        (tree.zones.total_free() + self.cached_pages()).min(tree.zones.total_pages())
+    }
+
+    /// Pages that are free and lie in CPUs' caches.
+    #[must_use]
+    pub fn cached_pages(&self) -> usize {
+        self.shared
+            .cpus
+            .iter(P::MAX_CPUS)
+            .map(|(_, cpu)| cpu.pages())
+            .sum()
+    }
+
+    /// Bytes that can be allocated when nothing is.
+    #[must_use]
+    pub fn managed_bytes(&self) -> usize {
+        self.total_pages() * PAGE_SIZE
+    }
+
+    /// Bytes in allocated pages.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> usize {
+        let tree = self.tree.0.lock();
+        let free = tree.zones.total_free() + self.cached_pages();
+        tree.zones.total_pages().saturating_sub(free) * PAGE_SIZE
+    }
+
+    /// Free blocks per zone and order, those in caches not counted.
+    #[must_use]
+    pub fn buddyinfo(&self) -> BuddyInfo {
+        let tree = self.tree.0.lock();
+        BuddyInfo::new(self.sections(&tree), &tree.zones)
+    }
+
+    /// All sections, with one that is being removed at the end.
+    fn sections(&self, tree: &Tree<PAGE_SIZE>) -> impl Iterator<Item = SectionRef> {
+        self.shared.index.iter().chain(tree.closing)
+    }
+
+    /// What a CPU's caches hold and did; `None` for a CPU that never called.
+    #[must_use]
+    pub fn cpu_info(&self, cpu: usize) -> Option<CpuInfo> {
+        let cpu = self.shared.cpus.get(cpu)?;
+        Some(CpuInfo {
+            cached_pages: cpu.pages(),
+            refills: cpu.refills.load(Ordering::Relaxed),
+            drains: cpu.drains.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Blocks that were found in a cache in a wrong state, and dropped: each is the trace of two
+    /// frees of one block at the same time.
+    #[must_use]
+    pub fn corrupted_blocks(&self) -> usize {
+        self.shared.corrupted.load(Ordering::Relaxed)
+    }
+
+    /// What the page at `addr` is used for; see
+    /// [`BuddyAllocator::page_flags`](super::BuddyAllocator::page_flags).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn page_flags(&self, addr: usize) -> AllocResult<PageFlags> {
+        let tree = self.tree.0.lock();
+        let (section, pfn) = self.locate(&tree, addr)?;
+        Ok(section.flags(pfn))
+    }
+
+    /// Marks an allocated block as a slab, or as no slab; see
+    /// [`BuddyAllocator::set_page_flags`](super::BuddyAllocator::set_page_flags).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the block.
+    pub unsafe fn set_page_flags(&self, addr: usize, flags: PageFlags) -> AllocResult {
+        let tree = self.tree.0.lock();
+        let (section, pfn) = self.locate(&tree, addr)?;
+        section.set_flags(pfn, flags)
+    }
+
+    /// Makes an allocated block a slab; see
+    /// [`BuddyAllocator::set_slab`](super::BuddyAllocator::set_slab).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the block.
+    pub unsafe fn set_slab(&self, addr: usize, descriptor: *mut ()) -> AllocResult {
+        let tree = self.tree.0.lock();
+        let (section, pfn) = self.locate(&tree, addr)?;
+        section.set_slab(pfn, descriptor)
+    }
+
+    /// Registers the function that gives memory back, or none.
+    pub fn set_reclaim(&self, reclaim: Option<Reclaim>) {
+        self.tree.0.lock().reclaim = reclaim;
+    }
+
+    /// The watermarks of a zone.
+    #[must_use]
+    pub fn watermarks(&self, zone: Zone) -> Watermarks {
+        self.tree.0.lock().zones.watermarks(zone)
+    }
+
+    /// Sets the watermarks of a zone. Adding or removing memory of the zone sets them anew.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidParam`](AllocError::InvalidParam) unless `min <= low <= high`.
+    pub fn set_watermarks(&self, zone: Zone, watermarks: Watermarks) -> AllocResult {
+        if watermarks.min > watermarks.low || watermarks.low > watermarks.high {
+            return Err(AllocError::InvalidParam);
+        }
+        self.tree.0.lock().zones.set_watermarks(zone, watermarks);
+        Ok(())
+    }
+
+    /// Walks everything and checks every invariant. Holds the lock meanwhile: for tests and for
+    /// when something is wrong anyway. Not for interrupt handlers: it waits for a removal to end.
+    ///
+    /// # Errors
+    ///
+    /// The first violation found.
+    pub fn validate(&self) -> Result<(), Violation> {
+        let tree = self.settled();
+        validate::validate(&self.shared.index, &tree.zones)?;
+        drop(tree);
+        let own = self.with_own(|cpu, held| {
+            Stack::all().find_map(|stack| {
+                cpu.entries(held, stack)
+                    .iter()
+                    .find(|entry| !entry.is_cached(stack.order()))
+                    .copied()
+            })
+        });
+        match own.flatten() {
+            None => Ok(()),
+            Some(entry) => Err(Violation {
+                fault: Fault::Cache,
+                at: entry.addr as u64,
+            }),
+        }
+    }
+}

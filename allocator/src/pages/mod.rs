@@ -1,0 +1,59 @@
+//! Pages: buddies on absolute frame numbers, in zones, in sections that come and go.
+//!
+//! From the bottom up:
+//!
+//! - [`frame`] has the arithmetic: page frame numbers, orders, splitting a range into blocks.
+//! - [`tree`] is one buddy system: a bit per free block and summaries 64 wide above them.
+//! - [`section`] is a piece of one zone with its metadata in its own first pages: the tree, a state
+//!   byte for every page, a slab pointer for every 16 KiB. Metadata is set up chunk by chunk, when
+//!   the pages it describes are first needed.
+//! - [`region`] cuts the memory that a caller hands over into sections; [`index`] finds the section
+//!   of an address.
+//! - [`zones`] chooses the section that serves a request.
+//! - [`BuddyAllocator`] is all of it for one owner.
+//! - [`FrameAllocator`] is all of it for all CPUs: the same behind a lock, with a [`cache`] of
+//!   pages for every CPU in front ([`shared`], and [`slow`] behind it), which others can [`drain`].
+//!   [`Frames`] owns what it allocates, [`reclaim`] asks others for memory.
+
+mod blocks;
+mod buddy;
+mod cache;
+mod drain;
+mod frame;
+mod handle;
+mod index;
+mod info;
+mod layout;
+mod lookup;
+mod manage;
+mod pin;
+mod place;
+mod reclaim;
+mod region;
+mod request;
+mod section;
+mod shared;
+mod slab_window;
+mod slow;
+mod state;
+mod tree;
+mod validate;
+mod zone;
+mod zone_sections;
+mod zones;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use buddy::BuddyAllocator;
+pub use frame::MAX_ORDER;
+pub use handle::Frames;
+pub use info::{BuddyInfo, CpuInfo, ManagedSection, ZoneInfo};
+pub use reclaim::{Reclaim, ReclaimRequest, Urgency, Watermarks};
+pub use region::RegionReport;
+pub use request::PageRequest;
+pub use shared::FrameAllocator;
+pub(crate) use slab_window::SlabWindow;
+pub use state::PageFlags;
+pub use validate::{Fault, Violation};
+pub use zone::Zone;

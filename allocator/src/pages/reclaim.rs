@@ -1,0 +1,90 @@
+//! Watermarks, and asking others to give memory back.
+
+use super::request::Demand;
+use super::zone::Zone;
+
+/// Free pages of a zone at which something happens. Nothing is refused because of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Watermarks {
+    /// Below this, every allocation that takes pages out of the zone's trees calls the callback.
+    pub min: usize,
+    /// When the free pages fall below this, the callback is called once.
+    pub low: usize,
+    /// When they are up here again, the next fall below `low` counts.
+    pub high: usize,
+}
+
+impl Watermarks {
+    /// As Linux sets them: `min` is the square root of 16 times the zone's size, both in KiB; `low`
+    /// is a quarter above, `high` a half.
+    pub(super) const fn of_zone(managed: usize, page_size: usize) -> Self {
+        let kib = managed.saturating_mul(page_size) / 1024;
+        let min = kib.saturating_mul(16).isqrt() * 1024 / page_size;
+        Self {
+            min,
+            low: min + min / 4,
+            high: min + min / 2,
+        }
+    }
+}
+
+/// How badly memory is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Urgency {
+    /// A zone fell below its `low` watermark. The allocation succeeded.
+    Low,
+    /// A zone is below its `min` watermark. The allocation succeeded.
+    Min,
+    /// The allocation fails unless memory is given back.
+    Failing,
+}
+
+/// What a reclaim callback is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReclaimRequest {
+    /// How badly.
+    pub urgency: Urgency,
+    /// The order of the allocation.
+    pub order: usize,
+    /// Pages that would do: for the allocation, or up to the `high` watermark.
+    pub pages: usize,
+    /// The highest zone that helps.
+    pub zone: Zone,
+    /// The last physical address that helps.
+    pub max_phys: u64,
+}
+
+impl ReclaimRequest {
+    pub(super) fn failed<const PAGE_SIZE: usize>(demand: &Demand) -> Self {
+        let max_phys = (demand.limit.number() as u64)
+            .checked_mul(PAGE_SIZE as u64)
+            .map_or(u64::MAX, |limit| limit.saturating_sub(1));
+        Self {
+            urgency: Urgency::Failing,
+            order: demand.order.index(),
+            pages: demand.count,
+            zone: Zone::of(max_phys),
+            max_phys,
+        }
+    }
+}
+
+/// Gives pages back, and returns how many; 0 when there is nothing left to give.
+///
+/// It is called with no lock held, by the context that allocates: maybe an interrupt handler. It
+/// may free and allocate; allocations that it makes never call it again.
+pub type Reclaim = fn(&ReclaimRequest) -> usize;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watermarks_grow_with_the_root_of_the_zone() {
+        // 4 GiB: sqrt(4194304 * 16) = 8192 KiB.
+        let marks = Watermarks::of_zone(1 << 20, 4096);
+        assert_eq!((marks.min, marks.low, marks.high), (2048, 2560, 3072));
+        assert_eq!(Watermarks::of_zone(0, 4096), Watermarks::default());
+    }
+}

@@ -1,0 +1,336 @@
+//! The page allocator that all CPUs share.
+
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use super::cache::{CpuPages, Entry, Held, Recent, Stack, allocated, cached};
+use super::frame::{Order, Pfn};
+use super::index::SectionIndex;
+use super::pin::Pinned;
+use super::reclaim::Reclaim;
+use super::request::{Demand, PageRequest, align_order};
+use super::section::SectionRef;
+use super::zone::Zone;
+use super::zones::Zones;
+use crate::percpu::CpuTable;
+use crate::sync::IrqLock;
+use crate::{AllocError, AllocResult, Misuse, Platform};
+
+/// A buddy allocator that all CPUs share, with a cache of pages for each of them.
+///
+/// Allocating and freeing blocks of 1, 2, 4 or 8 pages, or of 2 MiB, takes no lock and makes no
+/// atomic read-modify-write, except once in a batch. Everything may be called from any CPU and from
+/// interrupt handlers, whatever they interrupted, unless a call says otherwise.
+/// [`BuddyAllocator`](super::BuddyAllocator) describes what is allocated, and which free is refused
+/// with which error.
+///
+/// No allocation fails while pages lie in some CPU's cache: before it does, all caches are
+/// drained. The exception is a handler that interrupted this allocator on its own CPU: it cannot
+/// have the pages in that CPU's cache.
+///
+/// The lock of the tree is held with interrupts masked for at most a batch of 32 blocks. Nothing is
+/// waited for while it is held.
+pub struct FrameAllocator<P: Platform, const PAGE_SIZE: usize = 0x1000> {
+    pub(super) shared: Shared,
+    pub(super) tree: Line<IrqLock<P, Tree<PAGE_SIZE>>>,
+}
+
+/// What is read without the lock.
+#[repr(align(64))]
+pub(super) struct Shared {
+    pub(super) index: SectionIndex,
+    /// There is memory from 4 GiB up, so that memory below is worth keeping apart.
+    pub(super) has_normal: AtomicBool,
+    pub(super) cpus: CpuTable<CpuPages>,
+    /// How many contexts hold pages that are on their way from a cache to the tree, or keep a
+    /// section from being allocated from.
+    pub(super) moving: AtomicUsize,
+    /// Blocks in caches whose state was not what it had to be.
+    pub(super) corrupted: AtomicUsize,
+}
+
+/// What is behind the lock.
+pub(super) struct Tree<const PAGE_SIZE: usize> {
+    pub(super) zones: Zones<PAGE_SIZE>,
+    /// A section that is being removed, and is not in the index now.
+    pub(super) closing: Option<SectionRef>,
+    /// How many CPUs have caches.
+    pub(super) cpus: usize,
+    /// Where the last free was.
+    pub(super) recent: Option<SectionRef>,
+    pub(super) reclaim: Option<Reclaim>,
+}
+
+/// Keeps its content on cache lines of its own.
+#[repr(align(128))]
+pub(super) struct Line<T>(pub(super) T);
+
+// SAFETY: what is behind the lock belongs to its holder; the sections' unlocked parts are
+// immutable or atomic; a CPU's caches are behind their own lock.
+unsafe impl<P: Platform, const PAGE_SIZE: usize> Sync for FrameAllocator<P, PAGE_SIZE> {}
+
+// SAFETY: nothing refers to the thread or CPU that made it.
+unsafe impl<P: Platform, const PAGE_SIZE: usize> Send for FrameAllocator<P, PAGE_SIZE> {}
+
+impl<P: Platform, const PAGE_SIZE: usize> Default for FrameAllocator<P, PAGE_SIZE> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
+    /// An allocator without memory.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            shared: Shared {
+                index: SectionIndex::new(),
+                has_normal: AtomicBool::new(false),
+                cpus: CpuTable::new(),
+                moving: AtomicUsize::new(0),
+                corrupted: AtomicUsize::new(0),
+            },
+            tree: Line(IrqLock::new(Tree {
+                zones: Zones::new(),
+                closing: None,
+                cpus: 0,
+                recent: None,
+                reclaim: None,
+            })),
+        }
+    }
+
+    /// Allocates `count` pages; see
+    /// [`BuddyAllocator::alloc_pages`](super::BuddyAllocator::alloc_pages).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub fn alloc_pages(&self, count: usize, align: usize) -> AllocResult<usize> {
+        let order = Order::covering(count).ok_or(AllocError::InvalidParam)?;
+        let need = order.max(align_order::<PAGE_SIZE>(align)?);
+        if need == order
+            && let Some(stack) = Stack::of(order, false)
+            && let Some(addr) = self.pop(stack)
+        {
+            return Ok(addr);
+        }
+        self.allocate_or_reclaim(&Demand::block(order, need))
+    }
+
+    /// [`alloc_pages`](Self::alloc_pages) without the rounding: exactly `count` pages.
+    ///
+    /// # Errors
+    ///
+    /// As `alloc_pages`.
+    pub fn alloc_pages_exact(&self, count: usize, align: usize) -> AllocResult<usize> {
+        self.allocate(&PageRequest::new(count).align(align).exact())
+    }
+
+    /// [`alloc_pages`](Self::alloc_pages) physically below 4 GiB, at the same cost.
+    ///
+    /// # Errors
+    ///
+    /// As `alloc_pages`.
+    #[inline]
+    pub fn alloc_pages_lowmem(&self, count: usize, align: usize) -> AllocResult<usize> {
+        self.allocate(&PageRequest::new(count).align(align).lowmem())
+    }
+
+    /// Allocates what the request describes.
+    ///
+    /// # Errors
+    ///
+    /// As [`alloc_pages`](Self::alloc_pages).
+    #[inline]
+    pub fn allocate(&self, request: &PageRequest) -> AllocResult<usize> {
+        let demand = request.check::<PAGE_SIZE>()?;
+        let popped = self.stack_for(&demand).and_then(|stack| self.pop(stack));
+        let addr = match popped {
+            Some(addr) => addr,
+            None => self.allocate_or_reclaim(&demand)?,
+        };
+        if request.zeroed {
+            let start = core::ptr::with_exposed_provenance_mut::<u8>(addr);
+            // SAFETY: these pages of a section, whose memory was exposed when it was added, are
+            // nobody's but the caller's to be.
+            unsafe { start.write_bytes(0, demand.count * PAGE_SIZE) };
+        }
+        Ok(addr)
+    }
+
+    /// Like [`allocate`](Self::allocate), but never calls the reclaim callback and does not clear
+    /// memory: for a layer above that has caches of its own to empty first.
+    ///
+    /// # Errors
+    ///
+    /// As `allocate`.
+    #[inline]
+    pub fn try_allocate(&self, request: &PageRequest) -> AllocResult<usize> {
+        let demand = request.check::<PAGE_SIZE>()?;
+        match self.stack_for(&demand).and_then(|stack| self.pop(stack)) {
+            Some(addr) => Ok(addr),
+            None => self.allocate_or_drain(&demand).map(|(addr, _)| addr),
+        }
+    }
+
+    /// Allocates exactly the `count` pages at `addr`; see
+    /// [`BuddyAllocator::alloc_pages_at`](super::BuddyAllocator::alloc_pages_at).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn alloc_pages_at(&self, addr: usize, count: usize, align: usize) -> AllocResult<usize> {
+        Order::covering(count).ok_or(AllocError::InvalidParam)?;
+        align_order::<PAGE_SIZE>(align)?;
+        if !addr.is_multiple_of(align.max(PAGE_SIZE)) {
+            return Err(AllocError::InvalidParam);
+        }
+        let take = || {
+            let mut tree = self.tree.0.lock();
+            let (section, pfn) = self.locate(&tree, addr)?;
+            if section.closing.get() {
+                return Err(AllocError::NoMemory);
+            }
+            tree.zones.allocate_at(section, pfn, count)
+        };
+        // Pages in a cache are free too, but only a drain gives back these particular ones.
+        take().or_else(|error| match error {
+            AllocError::NoMemory if self.drain_all() != 0 => take(),
+            error => Err(error),
+        })?;
+        Ok(addr)
+    }
+
+    /// Frees what was allocated at `addr`; see
+    /// [`BuddyAllocator::dealloc_pages`](super::BuddyAllocator::dealloc_pages).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses the block any more, and nobody else frees it at the same time. (Freeing it
+    /// again later is refused.)
+    #[inline]
+    pub unsafe fn dealloc_pages(&self, addr: usize, count: usize) -> AllocResult {
+        if self.push(addr, count) {
+            return Ok(());
+        }
+        self.free_slowly(addr, count)
+    }
+
+    /// The cache that may serve a demand.
+    #[inline]
+    pub(super) fn stack_for(&self, demand: &Demand) -> Option<Stack> {
+        if demand.need != demand.order || demand.count != demand.order.pages() {
+            return None;
+        }
+        if demand.limit == Pfn::LAST {
+            return Stack::of(demand.order, false);
+        }
+        if demand.limit != Zone::Dma32.limit::<PAGE_SIZE>() {
+            return None;
+        }
+        // Without memory above 4 GiB, all is low memory.
+        let has_normal = self.shared.has_normal.load(Ordering::Relaxed);
+        Stack::of(demand.order, has_normal)
+    }
+
+    /// Takes a block from this CPU's cache.
+    #[inline(always)]
+    pub(super) fn pop(&self, stack: Stack) -> Option<usize> {
+        let _pinned = Pinned::<P>::new();
+        let cpu = self.shared.cpus.get(P::cpu_id())?;
+        // SAFETY: this is the CPU of that state, and it is pinned.
+        let held = unsafe { cpu.lock.enter() }.ok()?;
+        let entry = cpu.pop(&held, stack)?;
+        drop(held);
+        self.take_out(entry, stack.order())
+    }
+
+    /// Makes a block that was popped from a cache an allocated one.
+    #[inline(always)]
+    pub(super) fn take_out(&self, entry: Entry, order: Order) -> Option<usize> {
+        if entry.turn(cached(order), allocated(order)) {
+            return Some(entry.addr);
+        }
+        self.report_corrupted(entry.addr);
+        None
+    }
+
+    /// Puts a block into this CPU's cache, if it is allocated with that count and there is room.
+    #[inline(always)]
+    pub(super) fn push(&self, addr: usize, count: usize) -> bool {
+        let _pinned = Pinned::<P>::new();
+        let Some(cpu) = self.shared.cpus.get(P::cpu_id()) else {
+            return false;
+        };
+        // SAFETY: this is the CPU of that state, and it is pinned.
+        let Ok(mut held) = (unsafe { cpu.lock.enter() }) else {
+            return false;
+        };
+        self.push_to(cpu, &mut held, addr, count)
+    }
+
+    #[inline(always)]
+    pub(super) fn push_to(
+        &self,
+        cpu: &CpuPages,
+        held: &mut Held,
+        addr: usize,
+        count: usize,
+    ) -> bool {
+        let Some(order) = Order::covering(count) else {
+            return false;
+        };
+        if held.recent.state::<PAGE_SIZE>(addr).is_none() && !self.learn(held, addr) {
+            return false;
+        }
+        let (Some(state), Some(stack)) = (
+            held.recent.state::<PAGE_SIZE>(addr),
+            Stack::of(order, held.recent.is_low()),
+        ) else {
+            return false;
+        };
+        let entry = Entry::new(addr, state);
+        if cpu.is_full(stack) || !entry.turn(allocated(order), cached(order)) {
+            return false;
+        }
+        cpu.push(held, stack, entry);
+        true
+    }
+
+    /// Lets this CPU know the section of `addr`, if there is one.
+    #[cold]
+    pub(super) fn learn(&self, held: &mut Held, addr: usize) -> bool {
+        let Some(section) = self.shared.index.find(addr) else {
+            return false;
+        };
+        let has_normal = self.shared.has_normal.load(Ordering::Relaxed);
+        held.recent = Recent::new(section, has_normal);
+        true
+    }
+
+    /// Runs `with` on this CPU's caches, if there are some and they can be had now.
+    pub(super) fn with_own<R>(&self, with: impl FnOnce(&CpuPages, &mut Held) -> R) -> Option<R> {
+        let _pinned = Pinned::<P>::new();
+        let cpu = self.shared.cpus.get(P::cpu_id())?;
+        // SAFETY: this is the CPU of that state, and it is pinned.
+        let mut held = unsafe { cpu.lock.enter() }.ok()?;
+        Some(with(cpu, &mut held))
+    }
+
+    /// A block in a cache was freed or handed out behind the cache's back: it is dropped.
+    #[cold]
+    fn report_corrupted(&self, addr: usize) {
+        self.count_corrupted();
+        P::misuse(&Misuse::Block { addr });
+    }
+
+    #[cold]
+    pub(super) fn count_corrupted(&self) {
+        self.shared.corrupted.fetch_add(1, Ordering::Relaxed);
+    }
+}

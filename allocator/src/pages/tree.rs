@@ -1,0 +1,406 @@
+//! Which blocks are free: a bit per block, and summaries above the bits.
+//!
+//! The tree is 64 wide. A node of level `l` covers `64^(l+1)` pages. It begins with the free blocks
+//! of orders `6 l` to `6 l + 5` as the bits of a binary heap: bits 64 to 127 are its 64 blocks of
+//! order `6 l`, bits 32 to 63 the 32 pairs of those, and so on up to bits 2 and 3. So the buddy of
+//! bit `i` is bit `i ^ 1`, both together are bit `i / 2`, and the halves of block `i` are `2 i` and
+//! `2 i + 1`. Behind that, the node has one word for every order below `6 l`, which says which of
+//! its 64 children contain a free block of that order.
+//!
+//! Splits and merges of orders 0 to 6 stay inside the 16 bytes of one lowest node, and a 16 MiB
+//! node with all its summaries is one cache line. The lowest free block of an order is one "first
+//! set bit" per level away; that keeps free memory together at high addresses, and no free page is
+//! ever touched. Blocks are numbered by absolute frame numbers, so buddies share a word.
+
+use core::cell::Cell;
+use core::num::NonZeroU64;
+use core::ptr::NonNull;
+
+use super::frame::{Order, Pfn};
+use super::place::{FANOUT, FANOUT_LOG2, Place, SLOTS, Shape};
+
+/// Levels of nodes below the top. Four cover sections of 2 TiB.
+pub(super) const LEVELS: usize = 4;
+
+/// Where summaries begin in a node, behind the two words of the heap.
+const SUMMARIES: usize = 2;
+
+/// The binary logarithm of the pages under a node of `level`.
+pub(super) const fn node_log2(level: usize) -> usize {
+    FANOUT_LOG2 as usize * (level + 1)
+}
+
+/// The binary logarithm of the words in a node of `level`: what there is, rounded up.
+const NODE_WORDS_LOG2: [u32; LEVELS] = {
+    let mut log2 = [0; LEVELS];
+    let mut level = 0;
+    while level < LEVELS {
+        let words = FANOUT_LOG2 as usize * level + SUMMARIES;
+        log2[level] = words.next_power_of_two().trailing_zeros();
+        level += 1;
+    }
+    log2
+};
+
+/// Words in a node of `level`.
+pub(super) const fn node_words(level: usize) -> usize {
+    1 << NODE_WORDS_LOG2[level]
+}
+
+/// The nodes of one level, an array in the section's metadata.
+#[derive(Clone, Copy)]
+pub(super) struct Level {
+    /// Where node 0 would be, if the array began with that.
+    origin: *mut Cell<u64>,
+    /// The number of the first node: frame number divided by the pages under a node.
+    first: usize,
+}
+
+impl Level {
+    pub(super) const fn new(level: usize, nodes: NonNull<Cell<u64>>, first: usize) -> Self {
+        Self {
+            origin: nodes.as_ptr().wrapping_sub(first << NODE_WORDS_LOG2[level]),
+            first,
+        }
+    }
+
+    /// A word of a node. Not to be used unless the node is there.
+    #[inline]
+    const fn word(self, level: usize, node: usize, word: usize) -> *mut Cell<u64> {
+        self.origin
+            .wrapping_add((node << NODE_WORDS_LOG2[level]) + word)
+    }
+}
+
+/// The free blocks of one section.
+///
+/// Every frame number given to a method lies in the section, below its frontier: the nodes
+/// above such a frame exist and are initialised. [`Section`](super::section::Section) checks
+/// addresses before they become frame numbers.
+pub(super) struct FreeTree {
+    levels: [Level; LEVELS],
+    depth: usize,
+    /// The number of the first node of the highest level.
+    top_first: usize,
+    nonempty: Cell<u32>,
+    counts: [Cell<u32>; SLOTS],
+    /// For every order, which nodes of the highest level contain a free block of it.
+    top: [Cell<u64>; SLOTS],
+}
+
+impl FreeTree {
+    /// A tree without free blocks.
+    ///
+    /// # Safety
+    ///
+    /// For each of the `depth` levels, `nodes` points to room for the nodes that cover the
+    /// section, used by nobody else; there are at most 64 nodes in level `depth - 1`.
+    pub(super) const unsafe fn new(levels: [Level; LEVELS], depth: usize) -> Self {
+        Self {
+            levels,
+            depth,
+            top_first: levels[depth - 1].first,
+            nonempty: Cell::new(0),
+            counts: [const { Cell::new(0) }; SLOTS],
+            top: [const { Cell::new(0) }; SLOTS],
+        }
+    }
+
+    #[inline]
+    fn word(&self, level: usize, node: usize, word: usize) -> &Cell<u64> {
+        debug_assert!(level < self.depth && self.levels[level].first <= node);
+        #[cfg(test)]
+        steps::count();
+        // Always below `LEVELS`; this shows it to the compiler.
+        let level = level % LEVELS;
+        let word = self.levels[level].word(level, node, word);
+        // SAFETY: the node covers a frame of the section (see the type), so it lies in the array
+        // that `new` was promised. The nodes above initialised frames are initialised, and only
+        // this tree uses them.
+        unsafe { &*word }
+    }
+
+    /// Clears the nodes that `from..to` is the first to need. `from` is where the last call ended,
+    /// or the section's first frame.
+    ///
+    /// # Safety
+    ///
+    /// `from..to` lies in the section.
+    pub(super) unsafe fn prepare(&self, from: Pfn, to: Pfn, is_first: bool) {
+        for level in 0..self.depth {
+            let log2 = node_log2(level);
+            let begin = if is_first {
+                from.number() >> log2
+            } else {
+                from.number().div_ceil(1 << log2)
+            };
+            let end = to.number().div_ceil(1 << log2);
+            if begin >= end {
+                continue;
+            }
+            let nodes = self.levels[level].word(level, begin, 0);
+            // SAFETY: nodes `begin..end` cover frames of the section, so all of them are in the
+            // array; nothing else uses it, and zero is a valid word.
+            unsafe { nodes.write_bytes(0, (end - begin) * node_words(level)) };
+        }
+    }
+
+    /// Is there a free block of exactly this order at `pfn`?
+    #[inline]
+    pub(super) fn contains(&self, pfn: Pfn, order: Order) -> bool {
+        let place = Place::of(pfn, order);
+        place.level < self.depth && self.is_set(place)
+    }
+
+    #[inline]
+    fn is_set(&self, place: Place) -> bool {
+        self.word(place.level, place.node, place.word()).get() & place.mask() != 0
+    }
+
+    /// Makes a block free, and joins it with its buddies as far as they are free and `cap` allows.
+    #[inline]
+    pub(super) fn merge(&self, pfn: Pfn, mut order: Order, cap: Order) {
+        let mut place = Place::of(pfn, order);
+        while order < cap && self.is_set(place.buddy()) {
+            self.clear(place.buddy(), order);
+            place = place.joined();
+            order = order.joined();
+        }
+        self.set(place, order);
+    }
+
+    /// Takes the lowest block of `from`, an order that has one, and gives back all but its
+    /// beginning of order `to`.
+    #[inline]
+    pub(super) fn split_first(&self, from: Order, to: Order) -> Pfn {
+        let mut place = self.first_place(from);
+        self.clear(place, from);
+        let pfn = place.pfn(from);
+        for order in to.halves_below(from) {
+            place = place.lower_half();
+            self.set(place.buddy(), order);
+        }
+        pfn
+    }
+
+    /// Marks a block free. Does not merge.
+    pub(super) fn insert(&self, pfn: Pfn, order: Order) {
+        self.set(Place::of(pfn, order), order);
+    }
+
+    /// Marks a free block used.
+    pub(super) fn remove(&self, pfn: Pfn, order: Order) {
+        self.clear(Place::of(pfn, order), order);
+    }
+
+    #[inline(always)]
+    fn set(&self, place: Place, order: Order) {
+        let word = self.word(place.level, place.node, place.word());
+        let old = word.get();
+        debug_assert_eq!(old & place.mask(), 0, "block is free already");
+        word.set(old | place.mask());
+        let count = &self.counts[order.index() % SLOTS];
+        count.set(count.get() + 1);
+        if old & Shape::of(order).field == 0 {
+            self.summarise(place, order);
+        }
+    }
+
+    #[inline(always)]
+    fn clear(&self, place: Place, order: Order) {
+        let word = self.word(place.level, place.node, place.word());
+        debug_assert_ne!(word.get() & place.mask(), 0, "block is not free");
+        let new = word.get() & !place.mask();
+        word.set(new);
+        let count = &self.counts[order.index() % SLOTS];
+        count.set(count.get() - 1);
+        if new & Shape::of(order).field == 0 {
+            self.unsummarise(place, order);
+        }
+    }
+
+    /// The node got its first free block of `order`.
+    #[inline(always)]
+    fn summarise(&self, place: Place, order: Order) {
+        let mut node = place.node;
+        // Written out for every level, so that all of its arithmetic is constant.
+        if place.level < 1 && self.depth > 1 && self.mark::<1>(&mut node, order)
+            || place.level < 2 && self.depth > 2 && self.mark::<2>(&mut node, order)
+            || place.level < 3 && self.depth > 3 && self.mark::<3>(&mut node, order)
+        {
+            return;
+        }
+        let top = &self.top[order.index() % SLOTS];
+        top.set(top.get() | 1 << (node - self.top_first));
+        self.nonempty.set(self.nonempty.get() | 1 << order.log2());
+    }
+
+    /// Marks `node` in its parent, of `LEVEL`, which becomes `node`; says whether the parent was
+    /// marked above already.
+    #[inline]
+    fn mark<const LEVEL: usize>(&self, node: &mut usize, order: Order) -> bool {
+        let child = *node % FANOUT;
+        *node /= FANOUT;
+        let word = self.word(LEVEL, *node, SUMMARIES + order.index());
+        let old = word.get();
+        word.set(old | 1 << child);
+        old != 0
+    }
+
+    /// The node lost its last free block of `order`.
+    #[inline(always)]
+    fn unsummarise(&self, place: Place, order: Order) {
+        let mut node = place.node;
+        if place.level < 1 && self.depth > 1 && self.unmark::<1>(&mut node, order)
+            || place.level < 2 && self.depth > 2 && self.unmark::<2>(&mut node, order)
+            || place.level < 3 && self.depth > 3 && self.unmark::<3>(&mut node, order)
+        {
+            return;
+        }
+        let top = &self.top[order.index() % SLOTS];
+        let new = top.get() & !(1 << (node - self.top_first));
+        top.set(new);
+        if new == 0 {
+            self.nonempty
+                .set(self.nonempty.get() & !(1 << order.log2()));
+        }
+    }
+
+    /// Unmarks `node` in its parent, of `LEVEL`, which becomes `node`; says whether the parent has
+    /// other children marked.
+    #[inline]
+    fn unmark<const LEVEL: usize>(&self, node: &mut usize, order: Order) -> bool {
+        let child = *node % FANOUT;
+        *node /= FANOUT;
+        let word = self.word(LEVEL, *node, SUMMARIES + order.index());
+        let new = word.get() & !(1 << child);
+        word.set(new);
+        new != 0
+    }
+
+    /// The orders that have a free block, as bits.
+    #[inline]
+    pub(super) fn orders(&self) -> u32 {
+        self.nonempty.get()
+    }
+
+    /// The smallest order of at least `order` that has a free block.
+    #[inline]
+    pub(super) fn smallest(&self, order: Order) -> Option<Order> {
+        let candidates = self.nonempty.get() & (u32::MAX << order.log2());
+        if candidates == 0 {
+            return None;
+        }
+        Order::new(candidates.trailing_zeros())
+    }
+
+    /// The lowest free block of an order that has one.
+    pub(super) fn first(&self, order: Order) -> Pfn {
+        self.first_place(order).pfn(order)
+    }
+
+    #[inline]
+    fn first_place(&self, order: Order) -> Place {
+        let top = self.top[order.index() % SLOTS].get();
+        debug_assert_ne!(top, 0, "the order has no free block");
+        let shape = Shape::of(order);
+        let mut node = self.top_first + lowest_bit(top);
+        if shape.level < 3 && self.depth > 3 {
+            node = self.lowest_child::<3>(node, order);
+        }
+        if shape.level < 2 && self.depth > 2 {
+            node = self.lowest_child::<2>(node, order);
+        }
+        if shape.level < 1 && self.depth > 1 {
+            node = self.lowest_child::<1>(node, order);
+        }
+        let level = shape.level;
+        let blocks = self.word(level, node, shape.word).get() & shape.field;
+        Place {
+            level,
+            node,
+            bit: 64 * shape.word + lowest_bit(blocks),
+        }
+    }
+
+    #[inline]
+    fn lowest_child<const LEVEL: usize>(&self, node: usize, order: Order) -> usize {
+        let children = self.word(LEVEL, node, SUMMARIES + order.index()).get();
+        node * FANOUT + lowest_bit(children)
+    }
+
+    /// How many free blocks of an order there are.
+    pub(super) fn count(&self, order: Order) -> usize {
+        self.counts[order.index()].get() as usize
+    }
+
+    /// Compares every summary and count with the bits for the frames `first..frontier`; returns
+    /// the first order that disagrees.
+    pub(super) fn audit(&self, first: Pfn, frontier: Pfn) -> Result<(), Order> {
+        if first == frontier {
+            return Ok(());
+        }
+        for order in Order::all() {
+            let lowest = Place::of(first, order).level;
+            let mut blocks = 0;
+            let mut top = 0;
+            for level in lowest..self.depth {
+                let nodes = first.number() >> node_log2(level)
+                    ..frontier.number().div_ceil(1 << node_log2(level));
+                for node in nodes {
+                    let free = if level == lowest {
+                        let shape = Shape::of(order);
+                        let free = self.word(level, node, shape.word).get() & shape.field;
+                        blocks += free.count_ones();
+                        free
+                    } else {
+                        self.word(level, node, SUMMARIES + order.index()).get()
+                    };
+                    let claimed = if level + 1 == self.depth {
+                        let bit = 1 << (node - self.top_first);
+                        top |= if free == 0 { 0 } else { bit };
+                        self.top[order.index()].get() & bit
+                    } else {
+                        let word = self.word(level + 1, node / FANOUT, SUMMARIES + order.index());
+                        word.get() & 1 << (node % FANOUT)
+                    };
+                    if (claimed != 0) != (free != 0) {
+                        return Err(order);
+                    }
+                }
+            }
+            let count = self.counts[order.index()].get();
+            let is_marked = self.nonempty.get() >> order.log2() & 1 != 0;
+            if blocks != count || is_marked != (top != 0) || self.top[order.index()].get() != top {
+                return Err(order);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The number of the lowest bit of a word that has one.
+#[inline]
+fn lowest_bit(word: u64) -> usize {
+    NonZeroU64::new(word).map_or(0, |word| word.trailing_zeros() as usize)
+}
+
+/// Counts the words that a thread looks at, so that a test can show that an operation does not
+/// walk.
+#[cfg(test)]
+pub(super) mod steps {
+    use core::cell::Cell;
+
+    std::thread_local! {
+        static STEPS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(super) fn count() {
+        STEPS.set(STEPS.get() + 1);
+    }
+
+    /// The steps since the last call.
+    pub(in crate::pages) fn take() -> usize {
+        STEPS.replace(0)
+    }
+}

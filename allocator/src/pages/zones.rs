@@ -1,0 +1,337 @@
+//! Which zone serves a request, and what it keeps back.
+
+use core::ptr::NonNull;
+
+use super::frame::{Order, Pfn};
+use super::index::SectionIndex;
+use super::reclaim::{ReclaimRequest, Urgency, Watermarks};
+use super::region::{Region, RegionReport};
+use super::request::Demand;
+use super::section::{Section, SectionRef};
+use super::state::{Kind, PageState};
+use super::zone::{ZONES, Zone};
+use super::zone_sections::ZoneSections;
+use crate::{AllocError, AllocResult};
+
+/// All zones.
+pub(crate) struct Zones<const PAGE_SIZE: usize> {
+    zones: [ZoneSections; ZONES],
+    /// The section that was there first: the least likely one to be removed.
+    oldest: Option<SectionRef>,
+    /// Pages that hold the allocator's own state.
+    internal: usize,
+}
+
+impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            zones: [ZoneSections::EMPTY; ZONES],
+            oldest: None,
+            internal: 0,
+        }
+    }
+
+    pub(crate) fn managed(&self, zone: Zone) -> usize {
+        self.zones[zone.index()].managed
+    }
+
+    pub(crate) fn free(&self, zone: Zone) -> usize {
+        self.zones[zone.index()].free
+    }
+
+    /// Pages under management that users can have.
+    pub(crate) fn total_pages(&self) -> usize {
+        Zone::ALL
+            .iter()
+            .map(|zone| self.managed(*zone))
+            .sum::<usize>()
+            - self.internal
+    }
+
+    /// Pages that are free in the trees of all sections.
+    pub(crate) fn total_free(&self) -> usize {
+        Zone::ALL.iter().map(|zone| self.free(*zone)).sum()
+    }
+
+    pub(crate) fn reserve(&self, zone: Zone, highest: Zone) -> usize {
+        self.zones[zone.index()].reserve[highest.index()]
+    }
+
+    /// Takes pages from the highest zone that has them; in a lower zone than the demand could have
+    /// used, only what is there beyond the reserve.
+    #[inline]
+    pub(crate) fn allocate(&mut self, demand: &Demand) -> AllocResult<(SectionRef, Pfn)> {
+        let highest = highest::<PAGE_SIZE>(demand);
+        for zone in Zone::ALL[..=highest.index()].iter().rev() {
+            let sections = &mut self.zones[zone.index()];
+            let spare = sections
+                .free
+                .saturating_sub(sections.reserve[highest.index()]);
+            if spare < demand.count {
+                continue;
+            }
+            let within = zone.limit::<PAGE_SIZE>() <= demand.limit;
+            if let Some(taken) = sections.take(demand, within) {
+                return Ok(taken);
+            }
+        }
+        Err(AllocError::NoMemory)
+    }
+
+    /// Takes up to `limit` blocks as [`allocate`](Self::allocate) would, one after the other, and
+    /// hands each to `taken` with its number; returns how many. A large block that is split for
+    /// them is split once.
+    pub(crate) fn allocate_many(
+        &mut self,
+        demand: &Demand,
+        limit: usize,
+        mut taken: impl FnMut(usize, SectionRef, Pfn),
+    ) -> usize {
+        let mut done = 0;
+        while done < limit {
+            let demanded = self.widened(demand, limit - done);
+            let Ok((section, pfn)) = self.allocate(&demanded) else {
+                break;
+            };
+            for block in (0..demanded.count).step_by(demand.order.pages()) {
+                taken(done, section, pfn.add(block));
+                done += 1;
+            }
+        }
+        done
+    }
+
+    /// The demand for all that is wanted out of the block that would serve `demand`: up to `limit`
+    /// such blocks side by side.
+    fn widened(&self, demand: &Demand, limit: usize) -> Demand {
+        let block = || {
+            let highest = highest::<PAGE_SIZE>(demand);
+            let mut zones = self.zones[..=highest.index()].iter().rev();
+            let spare =
+                |zone: &ZoneSections| zone.free.saturating_sub(zone.reserve[highest.index()]);
+            let zone = zones.find(|zone| zone.filled != 0 && spare(zone) >= demand.count)?;
+            let found = zone.pick(demand.need)?.tree().smallest(demand.need)?;
+            let wanted = Order::within(demand.count * limit)?;
+            Some(found.min(wanted)).filter(|order| order.pages() <= spare(zone))
+        };
+        match block() {
+            Some(order) if order > demand.need => Demand {
+                limit: demand.limit,
+                ..Demand::block(order, order)
+            },
+            _ => *demand,
+        }
+    }
+
+    /// Takes exactly `count` pages at `first`.
+    pub(crate) fn allocate_at(
+        &mut self,
+        section: SectionRef,
+        first: Pfn,
+        count: usize,
+    ) -> AllocResult {
+        if section.limit().since(first) < count {
+            return Err(AllocError::NoMemory);
+        }
+        let result = section.take_at(first, first.add(count));
+        let sections = &mut self.zones[section.zone().index()];
+        if result.is_ok() {
+            sections.free -= count;
+        }
+        sections.settle(section);
+        result
+    }
+
+    /// Gives back what was allocated at `pfn`, if that was `count` pages.
+    #[inline]
+    pub(crate) fn free_pages(
+        &mut self,
+        section: SectionRef,
+        pfn: Pfn,
+        count: usize,
+    ) -> AllocResult {
+        let count = section.free(pfn, count)?;
+        let sections = &mut self.zones[section.zone().index()];
+        sections.free += count;
+        sections.settle(section);
+        Ok(())
+    }
+
+    pub(crate) fn watermarks(&self, zone: Zone) -> Watermarks {
+        self.zones[zone.index()].watermarks
+    }
+
+    pub(crate) fn set_watermarks(&mut self, zone: Zone, watermarks: Watermarks) {
+        self.zones[zone.index()].watermarks = watermarks;
+    }
+
+    /// What the callback is to be told after an allocation from `zone`.
+    pub(crate) fn pressure(&mut self, zone: Zone, demand: &Demand) -> Option<ReclaimRequest> {
+        let sections = &mut self.zones[zone.index()];
+        let marks = sections.watermarks;
+        if sections.free >= marks.low {
+            sections.told &= sections.free < marks.high;
+            return None;
+        }
+        let urgency = if sections.free < marks.min {
+            Urgency::Min
+        } else if sections.told {
+            return None;
+        } else {
+            Urgency::Low
+        };
+        sections.told = true;
+        Some(ReclaimRequest {
+            urgency,
+            order: demand.order.index(),
+            pages: marks.high - sections.free,
+            zone,
+            max_phys: zone.last(),
+        })
+    }
+
+    /// Takes a block for the allocator itself, from where it will not be in the way.
+    pub(crate) fn allocate_internal(&mut self, order: Order) -> AllocResult<(SectionRef, Pfn)> {
+        let demand = Demand::block(order, order);
+        let oldest = self.oldest.filter(|section| !section.closing.get());
+        let taken = oldest.and_then(|section| {
+            let pfn = section.take(&demand)?;
+            let sections = &mut self.zones[section.zone().index()];
+            sections.free -= demand.count;
+            sections.settle(section);
+            Some((section, pfn))
+        });
+        let (section, pfn) = taken.map_or_else(|| self.allocate(&demand), Ok)?;
+        section.set_state(pfn, PageState::new(Kind::Internal, order));
+        self.internal += demand.count;
+        Ok((section, pfn))
+    }
+
+    /// Gives back a block that was in a CPU's cache.
+    #[inline]
+    pub(crate) fn free_cached(&mut self, section: SectionRef, pfn: Pfn, order: Order) {
+        section.put_block(pfn, order);
+        let sections = &mut self.zones[section.zone().index()];
+        sections.free += order.pages();
+        sections.settle(section);
+    }
+
+    /// Makes sections of the whole pages of `region`, which is at `phys` physically.
+    ///
+    /// # Safety
+    ///
+    /// As for [`BuddyAllocator::add_region_at`](super::BuddyAllocator::add_region_at); `index` has
+    /// the sections of these zones.
+    pub(crate) unsafe fn add_region(
+        &mut self,
+        index: &SectionIndex,
+        region: NonNull<[u8]>,
+        phys: u64,
+    ) -> AllocResult<RegionReport> {
+        let base = region.cast::<u8>();
+        let pages = Region::<PAGE_SIZE>::new(base.addr().get(), region.len(), phys)?;
+        if index.iter().any(|section| pages.overlaps(section)) {
+            return Err(AllocError::MemoryOverlap);
+        }
+        let mut report = RegionReport::default();
+        for piece in pages.pieces() {
+            let offset = piece.hold - base.addr().get();
+            // SAFETY: a piece lies in the region.
+            let hold = unsafe { base.add(offset) };
+            // SAFETY: the caller hands the memory over, and no other section overlaps it.
+            let section = unsafe { Section::create(hold, &piece) };
+            // Addresses given out as numbers may become pointers again.
+            hold.as_ptr().expose_provenance();
+            index.insert(section);
+            self.add(section);
+            report.sections += 1;
+            report.managed += piece.end - piece.start;
+            report.metadata += piece.start - piece.hold;
+        }
+        if report.sections == 0 {
+            return Err(AllocError::InvalidParam);
+        }
+        report.lost = region.len() - report.managed - report.metadata;
+        Ok(report)
+    }
+
+    fn add(&mut self, section: SectionRef) {
+        let sections = &mut self.zones[section.zone().index()];
+        sections.managed += section.pages();
+        sections.free += section.pages();
+        sections.settle(section);
+        self.oldest.get_or_insert(section);
+        self.update_limits(section.zone());
+    }
+
+    /// Allocates nothing more from a section.
+    pub(crate) fn close(&mut self, section: SectionRef) {
+        self.zones[section.zone().index()].unlink(section);
+        section.closing.set(true);
+    }
+
+    /// Takes back what [`close`](Self::close) did.
+    pub(crate) fn reopen(&mut self, section: SectionRef) {
+        section.closing.set(false);
+        self.zones[section.zone().index()].settle(section);
+    }
+
+    /// Forgets a section, if it is free.
+    pub(crate) fn remove(&mut self, section: SectionRef) -> AllocResult {
+        let out = section.pages() - section.free_pages();
+        if out != 0 {
+            return Err(AllocError::Busy(out));
+        }
+        self.close(section);
+        let sections = &mut self.zones[section.zone().index()];
+        sections.managed -= section.pages();
+        sections.free -= section.pages();
+        self.oldest.take_if(|oldest| *oldest == section);
+        self.update_limits(section.zone());
+        Ok(())
+    }
+
+    /// Computes reserves and watermarks after the memory of a zone has changed.
+    fn update_limits(&mut self, changed: Zone) {
+        let watermarks = Watermarks::of_zone(self.managed(changed), PAGE_SIZE);
+        self.set_watermarks(changed, watermarks);
+        let managed = Zone::ALL.map(|zone| self.managed(zone));
+        for zone in Zone::ALL {
+            let reserve = Zone::ALL.map(|highest| zone.reserve(highest, &managed));
+            self.zones[zone.index()].reserve = reserve;
+        }
+    }
+
+    /// Is the section in the list it belongs to? For validation.
+    pub(super) fn is_settled(&self, section: SectionRef) -> bool {
+        let bucket = section.available();
+        let head = self.zones[section.zone().index()].buckets[bucket as usize];
+        section.bucket.get() == bucket
+            && (bucket == 0
+                || core::iter::successors(head, |member| member.bucket_next.get())
+                    .any(|member| member == section))
+    }
+
+    /// Do the list marks agree with the lists? For validation.
+    pub(super) fn marks_agree(&self, zone: Zone) -> bool {
+        let sections = &self.zones[zone.index()];
+        let marked = |bucket: usize| sections.filled >> bucket & 1 != 0;
+        sections
+            .buckets
+            .iter()
+            .enumerate()
+            .all(|(bucket, head)| marked(bucket) == head.is_some())
+    }
+}
+
+/// The highest zone with a frame below the demand's limit.
+#[inline]
+fn highest<const PAGE_SIZE: usize>(demand: &Demand) -> Zone {
+    if demand.limit > Zone::Normal.first::<PAGE_SIZE>() {
+        Zone::Normal
+    } else if demand.limit > Zone::Dma32.first::<PAGE_SIZE>() {
+        Zone::Dma32
+    } else {
+        Zone::Dma
+    }
+}
