@@ -1,0 +1,17 @@
+//! The x86_64 machine: descriptor tables, traps, page tables, CPUs and how they talk.
+
+pub(crate) mod apic;
+pub(crate) mod cpu;
+pub(crate) mod descriptors;
+pub(crate) mod image;
+pub(crate) mod percpu;
+pub(crate) mod probe;
+pub(crate) mod shootdown;
+pub(crate) mod smp;
+pub(crate) mod space;
+pub(crate) mod stack;
+pub(crate) mod timer;
+pub(crate) mod trampoline;
+pub(crate) mod translate;
+pub(crate) mod traps;
+pub(crate) mod work;

@@ -1,0 +1,224 @@
+//! Waking the other CPUs: INIT, then STARTUP, one CPU at a time, each with a deadline (Intel SDM
+//! volume 3, section 10.4; the MP specification's appendix B.4 has the delays).
+
+use alloc::boxed::Box;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use twinframe::{AllocError, AllocResult};
+use x86_64::PhysAddr;
+use x86_64::instructions::interrupts;
+use x86_64::structures::paging::{PageTable, PageTableFlags};
+
+use super::percpu::{self, Cpu, MAX_CPUS};
+use super::stack::Stacks;
+use super::trampoline::{self, Start};
+use super::{apic, descriptors, shootdown, timer, translate, work};
+use crate::events::{self, Event};
+use crate::memory::HEAP;
+
+/// How long a CPU may take until it says that it is there, in milliseconds.
+const DEADLINE: u32 = 500;
+
+/// How far the CPU that is being started has come.
+static STAGE: AtomicU32 = AtomicU32::new(0);
+const ASLEEP: u32 = 0;
+const ALIVE: u32 = 1;
+
+/// Switches on what only the boot CPU has so far: its own stacks and tables, APIC, timer.
+pub(crate) fn init_boot_cpu() {
+    let cpu = percpu::current();
+    let stacks = Stacks::for_boot_cpu().expect("memory for the boot CPU's stacks");
+    let stacks = cpu.stacks.call_once(|| stacks);
+    descriptors::load(cpu, stacks);
+    if !apic::enable() {
+        log::warn!("this CPU has no local APIC: one CPU, no timer");
+        return;
+    }
+    cpu.apic_id.store(apic::id(), Ordering::Relaxed);
+    mask_legacy_controller();
+    timer::calibrate();
+    timer::start();
+    interrupts::enable();
+}
+
+/// The two 8259 controllers share vectors with exceptions until they are moved. Nothing uses them.
+fn mask_legacy_controller() {
+    for port in [0x21, 0xa1] {
+        // SAFETY: the PC's interrupt mask registers; on a machine without them the write goes nowhere.
+        unsafe { x86_64::instructions::port::PortWriteOnly::<u8>::new(port).write(0xff) };
+    }
+}
+
+/// Page tables with which a CPU can go from real mode to the kernel: the kernel's own, and the first
+/// 2 MiB one to one, where the trampoline is. Freed when all CPUs are up.
+struct Bridge {
+    pages: [usize; 3],
+}
+
+impl Bridge {
+    fn new() -> AllocResult<Self> {
+        let mut pages = [0; 3];
+        for page in &mut pages {
+            // A CPU in 32-bit mode loads the address of the first.
+            *page = HEAP.alloc_pages_lowmem(1, 4096)?;
+            // SAFETY: a fresh page in the direct map.
+            unsafe { (*page as *mut PageTable).write_bytes(0, 1) };
+        }
+        let bridge = Self { pages };
+        let [top, middle, bottom] = bridge.pages.map(|page| page as *mut PageTable);
+        let link = PageTableFlags::PRESENT | PageTableFlags::WRITABLE;
+        let kernel = translate::phys_to_virt(translate::root()) as *const PageTable;
+        // SAFETY: both are whole page tables; the kernel's changes only under `space`, on this CPU.
+        unsafe { top.copy_from_nonoverlapping(kernel, 1) };
+        let entries = [
+            (top, bridge.phys(1), link),
+            (middle, bridge.phys(2), link),
+            (bottom, PhysAddr::zero(), link | PageTableFlags::HUGE_PAGE),
+        ];
+        for (table, address, flags) in entries {
+            // SAFETY: a page table of our own that nothing has loaded yet.
+            let table = unsafe { &mut *table };
+            table[0].set_addr(address, flags);
+        }
+        Ok(bridge)
+    }
+
+    fn phys(&self, index: usize) -> PhysAddr {
+        PhysAddr::new(translate::virt_to_phys(self.pages[index]).unwrap_or(0))
+    }
+
+    fn root(&self) -> u64 {
+        self.phys(0).as_u64()
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        for page in self.pages.into_iter().filter(|&page| page != 0) {
+            // SAFETY: the CPUs that it was for have gone on to the kernel's own tables.
+            let freed = unsafe { HEAP.dealloc_pages(page, 1) };
+            if let Err(error) = freed {
+                log::error!("page table {page:#x} was not the heap's: {error}");
+            }
+        }
+    }
+}
+
+/// CPUs that the firmware lists, and those of them that were left out.
+static LISTED: AtomicUsize = AtomicUsize::new(1);
+static LEFT_OUT: AtomicUsize = AtomicUsize::new(0);
+
+/// Number of CPUs that the firmware lists as usable.
+pub(crate) fn listed() -> usize {
+    LISTED.load(Ordering::Relaxed)
+}
+
+/// Number of those that did not come up.
+pub(crate) fn left_out() -> usize {
+    LEFT_OUT.load(Ordering::Relaxed)
+}
+
+/// Starts every CPU of `apic_ids` but this one. Those that do not answer are logged and left out.
+pub(crate) fn start_all(apic_ids: impl Iterator<Item = u32>) {
+    if !apic::present() {
+        return;
+    }
+    let bridge = match Bridge::new() {
+        Ok(bridge) => bridge,
+        Err(error) => {
+            log::warn!("no low memory to start other CPUs: {error}");
+            return;
+        }
+    };
+    trampoline::install();
+    for apic_id in apic_ids {
+        if percpu::all().any(|cpu| cpu.apic_id() == apic_id) {
+            continue;
+        }
+        LISTED.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = start(apic_id, &bridge) {
+            LEFT_OUT.fetch_add(1, Ordering::Relaxed);
+            log::warn!("CPU with APIC id {apic_id}: left out: {error}");
+        }
+    }
+}
+
+/// Why a CPU is left out.
+enum NotStarted {
+    NoMemory(AllocError),
+    NoAnswer,
+    TooMany,
+}
+
+impl core::fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::NoMemory(error) => write!(f, "its stacks: {error}"),
+            Self::TooMany => write!(f, "{MAX_CPUS} CPUs is the most"),
+            Self::NoAnswer => write!(f, "no answer within {DEADLINE} ms"),
+        }
+    }
+}
+
+fn start(apic_id: u32, bridge: &Bridge) -> Result<(), NotStarted> {
+    let id = percpu::all().count();
+    if id == MAX_CPUS {
+        return Err(NotStarted::TooMany);
+    }
+    let stacks = Stacks::for_application_cpu().map_err(NotStarted::NoMemory)?;
+    let cpu: &'static Cpu = Box::leak(Box::new(Cpu::new(id)));
+    cpu.apic_id.store(apic_id, Ordering::Relaxed);
+    let stacks = cpu.stacks.call_once(|| stacks);
+    STAGE.store(ASLEEP, Ordering::Relaxed);
+    trampoline::prepare(&Start {
+        apic_id,
+        bridge: bridge.root(),
+        kernel: translate::root(),
+        stack: stacks.main().end,
+        cpu,
+    });
+    apic::send_init(apic_id);
+    timer::wait_ms(10, || false);
+    for patience in [2, DEADLINE] {
+        apic::send_startup(apic_id, trampoline::PAGE);
+        if timer::wait_ms(patience, || STAGE.load(Ordering::Acquire) == ALIVE) {
+            events::emit(&Event::Cpu {
+                id,
+                apic: apic_id,
+                state: "online",
+            });
+            return Ok(());
+        }
+    }
+    // Should it wake after all, it finds no ticket, and sleeps again.
+    trampoline::withdraw();
+    apic::send_init(apic_id);
+    events::emit(&Event::Cpu {
+        id,
+        apic: apic_id,
+        state: "no-answer",
+    });
+    Err(NotStarted::NoAnswer)
+}
+
+/// The first Rust code of a started CPU, on its own stack.
+///
+/// # Safety
+///
+/// Called by the trampoline, once a CPU, with the structure that was prepared for it.
+pub(super) unsafe extern "C" fn enter(cpu: &'static Cpu) -> ! {
+    let stacks = cpu
+        .stacks
+        .get()
+        .expect("prepared by the CPU that started us");
+    // Before anything that allocates: the allocator asks which CPU it runs on.
+    cpu.adopt();
+    descriptors::load(cpu, stacks);
+    apic::enable();
+    cpu.online.store(true, Ordering::SeqCst);
+    // A request that was made before anybody could know of this CPU was not sent to it.
+    shootdown::answer();
+    timer::start();
+    STAGE.store(ALIVE, Ordering::Release);
+    work::idle()
+}

@@ -1,0 +1,110 @@
+//! What to run: from the command line, wherever it comes from.
+
+use core::str;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use fastrand::Rng;
+use qemu_fw_cfg::FwCfg;
+use spin::Once;
+use spin::mutex::{SpinMutex, SpinMutexGuard};
+use twinframe_boot::cmdline::CommandLine;
+use twinframe_boot::pvh;
+
+/// Longest command line taken from `fw_cfg`.
+const LONGEST: usize = 4096;
+
+/// The `fw_cfg` file that stands in for a command line.
+const FW_CFG_FILE: &str = "opt/twinframe/cmdline";
+
+/// Seed of every random choice, unless the command line names another.
+const DEFAULT_SEED: u64 = 1;
+
+static SEED: AtomicU64 = AtomicU64::new(DEFAULT_SEED);
+
+static TEXT: SpinMutex<[u8; LONGEST]> = SpinMutex::new([0; LONGEST]);
+static FW_CFG: Once<&[u8]> = Once::new();
+
+/// Where the command line came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The boot protocol.
+    Loader,
+    /// QEMU's `fw_cfg` device.
+    FwCfg,
+    /// Nowhere: run everything.
+    Default,
+}
+
+impl Source {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Loader => "loader",
+            Self::FwCfg => "fw_cfg",
+            Self::Default => "default",
+        }
+    }
+}
+
+/// The raw command line and its source.
+pub(crate) fn raw() -> (&'static [u8], Source) {
+    if let Some(facts) = pvh::facts()
+        && !facts.cmdline.trim_ascii().is_empty()
+    {
+        return (facts.cmdline, Source::Loader);
+    }
+    match *FW_CFG.call_once(from_fw_cfg) {
+        [] => (&[], Source::Default),
+        text => (text, Source::FwCfg),
+    }
+}
+
+fn from_fw_cfg() -> &'static [u8] {
+    // SAFETY: reads two ports; a machine that is not QEMU lacks the signature and is left alone.
+    // This is the only place that talks to the device, and it runs once.
+    let Ok(mut device) = (unsafe { FwCfg::new_for_x86() }) else {
+        return &[];
+    };
+    let Some(file) = device.find_file(FW_CFG_FILE) else {
+        return &[];
+    };
+    let text = SpinMutexGuard::leak(TEXT.lock());
+    device.read_file_to_buffer(&file, text);
+    text[..file.size().min(LONGEST)].trim_ascii_end()
+}
+
+/// A generator of random numbers that starts from the run's seed.
+pub(crate) fn random() -> Rng {
+    Rng::with_seed(SEED.load(Ordering::Relaxed))
+}
+
+/// The settings of this run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) line: CommandLine<'static>,
+    pub(crate) seed: u64,
+}
+
+/// Reads the command line; `complain` gets one line about what is wrong with it.
+pub(crate) fn parse(
+    raw: &'static [u8],
+    complain: impl FnOnce(core::fmt::Arguments<'_>),
+) -> Option<Settings> {
+    let text = match str::from_utf8(raw) {
+        Ok(text) => text,
+        Err(error) => {
+            complain(format_args!("the command line is not UTF-8: {error}"));
+            return None;
+        }
+    };
+    match CommandLine::parse(text) {
+        Ok(line) => {
+            let seed = line.seed.unwrap_or(DEFAULT_SEED);
+            SEED.store(seed, Ordering::Relaxed);
+            Some(Settings { line, seed })
+        }
+        Err(error) => {
+            complain(format_args!("command line: {error}"));
+            None
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What the loader promised, as the kernel finds it.
+
+use core::arch::asm;
+use core::sync::atomic::Ordering;
+
+use twinframe_boot::PAGE_SIZE;
+use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
+
+use crate::arch::{image, stack, translate, traps};
+use crate::harness::kernel_tests;
+
+/// The page-aligned addresses of a range.
+fn pages(range: core::ops::Range<u64>) -> impl Iterator<Item = u64> {
+    range.step_by(4096)
+}
+
+kernel_tests! { "boot", Test:
+    /// Compiled code uses SSE; write protection and no-execute hold in the kernel too.
+    fn cpu_features_are_on() on [smp1, microvm, pc, cpumax, epyc] {
+        assert!(Cr4::read().contains(Cr4Flags::OSFXSR));
+        assert!(!Cr0::read().contains(Cr0Flags::EMULATE_COPROCESSOR));
+        assert!(Cr0::read().contains(Cr0Flags::WRITE_PROTECT));
+        assert!(Efer::read().contains(EferFlags::NO_EXECUTE_ENABLE));
+        let root = core::hint::black_box(2.25_f64) * core::hint::black_box(4.0_f64);
+        assert_eq!(root.to_bits(), 9.0_f64.to_bits());
+    }
+
+    /// No page of the image is both writable and executable.
+    fn image_is_write_xor_execute() on [smp1, microvm] {
+        let rights = |range| pages(range).map(|page| {
+            let mapping = translate::walk(page).expect("the image is mapped");
+            (mapping.writable, mapping.executable)
+        });
+        assert!(rights(image::constants()).all(|rights| rights == (false, false)));
+        assert!(rights(image::text()).all(|rights| rights == (false, true)));
+        assert!(rights(image::data()).all(|rights| rights == (true, false)));
+    }
+
+    /// The stack is as large as asked for, mapped throughout, and stands on an unmapped page.
+    fn stack_stands_on_a_guard_page() on [smp1, microvm, mem64m] {
+        let bounds = stack::bounds();
+        assert_eq!(bounds.end - bounds.start, crate::CONFIG.kernel_stack_size);
+        assert!(bounds.contains(&(&raw const bounds as u64)), "this code runs on it");
+        for page in pages(bounds) {
+            let mapping = translate::walk(page).expect("mapped");
+            assert!(mapping.writable && !mapping.executable);
+        }
+        let guard = stack::guard(&stack::bounds());
+        assert_eq!(guard.end - guard.start, PAGE_SIZE);
+        assert_eq!(translate::walk(guard.start), None);
+    }
+
+    /// A trap that returns leaves every register as it was, SSE state included.
+    fn traps_preserve_registers() on [smp1] {
+        let before = traps::BREAKPOINTS.load(Ordering::Relaxed);
+        let pattern = [0x0123_4567_89ab_cdef_u64, 0xfedc_ba98_7654_3210];
+        let mut general = [0_u64; 8];
+        let mut sse = [0_u64; 2];
+        // SAFETY: only the named registers change, and the breakpoint handler returns.
+        unsafe {
+            asm!(
+                "movups xmm7, [{pattern}]",
+                "mov r8, 8", "mov r9, 9", "mov r10, 10", "mov r11, 11",
+                "mov r12, 12", "mov r13, 13", "mov r14, 14", "mov r15, 15",
+                "int3",
+                "mov [{general} + 0], r8", "mov [{general} + 8], r9",
+                "mov [{general} + 16], r10", "mov [{general} + 24], r11",
+                "mov [{general} + 32], r12", "mov [{general} + 40], r13",
+                "mov [{general} + 48], r14", "mov [{general} + 56], r15",
+                "movups [{sse}], xmm7",
+                pattern = in(reg) &raw const pattern,
+                general = in(reg) &raw mut general,
+                sse = in(reg) &raw mut sse,
+                out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+                out("r12") _, out("r13") _, out("r14") _, out("r15") _,
+            );
+        }
+        assert_eq!(general, [8, 9, 10, 11, 12, 13, 14, 15]);
+        assert_eq!(sse, pattern);
+        assert_eq!(traps::BREAKPOINTS.load(Ordering::Relaxed), before + 1);
+    }
+}

@@ -1,0 +1,94 @@
+//! From the firmware's map to managed sections: nothing taken that is not ours, nothing lost.
+
+use twinframe::Platform;
+use twinframe_boot::memmap::Class;
+use twinframe_boot::{PAGE_SIZE, memmap};
+
+use crate::arch::{image, stack, translate};
+use crate::harness::{Outcome, kernel_tests};
+use crate::memory::{self, HEAP};
+use crate::platform::Machine;
+
+/// Physical first and last byte of every managed section.
+fn sections() -> impl Iterator<Item = (u64, u64)> {
+    (0..HEAP.managed_section_count()).map(|index| {
+        let section = HEAP.managed_section(index).expect("below the count");
+        let first = Machine::virt_to_phys(section.start);
+        (first, first + section.size as u64 - 1)
+    })
+}
+
+/// Regions that the heap was given: usable ones, and the ACPI tables' once they had been read.
+fn ours() -> impl Iterator<Item = memmap::Region> {
+    [Class::Usable, Class::Reclaimable]
+        .into_iter()
+        .flat_map(|class| memory::map().regions(class))
+}
+
+kernel_tests! { "memory_map", Test:
+    /// Every section lies inside one usable region.
+    fn sections_lie_in_usable_regions() on [smp1, mem64m, mem6g, pc, pc6g, microvm, cpumax, epyc] {
+        for (first, last) in sections() {
+            assert!(
+                ours().any(|region| region.start() <= first && last <= region.last()),
+                "{first:#x}..={last:#x}"
+            );
+        }
+    }
+
+    /// Every usable region is managed, but for metadata and what is too small to manage.
+    fn usable_regions_are_managed() on [smp1, mem64m, mem6g, pc, pc6g, microvm, cpumax, epyc] {
+        let usable: u64 = ours().map(memmap::Region::bytes).sum();
+        let managed = HEAP.managed_bytes() as u64;
+        assert!(managed <= usable);
+        // 0.2 % for metadata, and two pages a region for rounding.
+        let allowed = usable / 500 + 2 * PAGE_SIZE * (sections().count() as u64 + 1);
+        assert!(usable - managed <= allowed, "{managed} of {usable} bytes are managed");
+    }
+
+    /// Regions come sorted and apart.
+    fn regions_are_sorted_and_disjoint() on [smp1, mem6g, microvm, epyc] {
+        let mut end = 0;
+        for region in memory::map().regions(Class::Usable) {
+            assert!(region.start() >= end && region.start() < region.last());
+            end = region.last() + 1;
+        }
+        assert_ne!(end, 0, "there is usable memory");
+    }
+
+    /// Frame 0, the image, the stack and the page tables stay out of the allocator's hands.
+    fn kernel_memory_is_kept_out() on [smp1, mem64m, mem6g, microvm] {
+        let taken = |phys: u64| sections().any(|(first, last)| (first..=last).contains(&phys));
+        assert!(!taken(0));
+        let image = image::constants().chain(image::text()).chain(image::data());
+        for virt in image.chain(stack::bounds()).step_by(4096) {
+            let phys = translate::walk(virt).expect("mapped").phys;
+            assert!(!taken(phys), "{virt:#x} at {phys:#x}");
+        }
+        assert!(!taken(translate::root()), "the top-level page table");
+    }
+
+    /// A range that is managed already is refused.
+    fn overlap_is_refused() on [smp1] {
+        let before = HEAP.managed_bytes();
+        let section = HEAP.managed_section(0).expect("a section");
+        let address = section.start as *mut u8;
+        // SAFETY: the range is mapped, and nothing reads or writes through this slice: the call below
+        // refuses it first, which is what is tested.
+        let memory = unsafe { core::slice::from_raw_parts_mut(address, section.size) };
+        // SAFETY: as above.
+        let twice = unsafe { HEAP.add_region(memory) };
+        assert_eq!(twice, Err(twinframe::AllocError::MemoryOverlap));
+        assert_eq!(HEAP.managed_bytes(), before);
+    }
+
+    /// A reserved range far above all memory (AMD's below 1 TiB) does not make the machine large.
+    fn reserved_ranges_count_for_nothing() on [epyc, mem6g] {
+        let end = memory::map().firmware().iter().map(|entry| entry.end).max();
+        if end < Some(1 << 40) {
+            return Outcome::Skip("this firmware lists no reserved range at 1 TiB");
+        }
+        let highest = sections().map(|(_, last)| last).max();
+        assert!(highest < Some(1 << 39));
+    }
+}

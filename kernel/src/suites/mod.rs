@@ -1,0 +1,34 @@
+//! The in-kernel tests, a suite a file.
+
+mod acpi;
+mod boot;
+mod chain;
+mod collections;
+mod conformance;
+mod dma;
+mod hot_plug;
+mod low_memory;
+mod memory_map;
+mod objects;
+mod out_of_memory;
+mod pages;
+mod pci;
+mod proof;
+mod smp;
+mod translate;
+
+use twinframe::AllocResult;
+
+use crate::memory::HEAP;
+
+/// Frees pages that a test owns, or that it expects to be refused.
+fn free_pages(address: usize, count: usize) -> AllocResult {
+    // SAFETY: the suites use no memory after they have freed it; what they free without owning it is
+    // free already, or not where a block begins, or not memory at all: the allocator refuses it.
+    unsafe { HEAP.dealloc_pages(address, count) }
+}
+
+/// The low byte of a number, to mark memory with.
+fn tag(number: usize) -> u8 {
+    number.to_le_bytes()[0]
+}

@@ -1,0 +1,87 @@
+//! Tests that fail on purpose, each in its own way, so that the host can show that it tells them
+//! apart. They run only when asked for by name.
+
+use core::arch::asm;
+use core::hint::black_box;
+use core::ptr;
+
+use x86_64::VirtAddr;
+use x86_64::instructions::interrupts;
+use x86_64::instructions::tables::lidt;
+use x86_64::structures::DescriptorTablePointer;
+
+use crate::arch::cpu::{self, Exit};
+use crate::events::Verdict;
+use crate::harness::{Outcome, kernel_tests};
+
+/// Uses up the stack, a little with each call.
+#[allow(unconditional_recursion)]
+#[inline(never)]
+fn recurse(depth: u64) -> u64 {
+    let frame = [depth; 16];
+    black_box(recurse(black_box(&frame)[3] + 1)) + 1
+}
+
+kernel_tests! { "proof", Proof:
+    /// A false assertion.
+    fn fails() on [smp1] {
+        assert_eq!(black_box(1) + 1, 3, "arithmetic holds");
+    }
+
+    /// A plain panic.
+    fn panics() on [smp1] {
+        panic!("on purpose");
+    }
+
+    /// An exception without an interrupt table: the CPU gives up and resets.
+    fn triple_faults() on [smp1] {
+        let empty = DescriptorTablePointer { limit: 0, base: VirtAddr::zero() };
+        // SAFETY: there is no way back from here, which is the point.
+        unsafe { lidt(&empty) };
+        // SAFETY: as above.
+        unsafe { asm!("ud2", options(noreturn)) };
+    }
+
+    /// Never ends.
+    fn hangs() on [smp1] {
+        interrupts::disable();
+        loop {
+            core::hint::spin_loop();
+        }
+    }
+
+    /// Ends with the status of success, but reports no result.
+    fn silent() on [smp1] {
+        cpu::exit(Exit::Success);
+    }
+
+    /// Reports success, but ends with the status of failure.
+    fn lies() on [smp1] {
+        crate::finish(Verdict::Pass, None);
+        cpu::exit(Exit::Failure);
+    }
+
+    /// Runs over the end of the stack.
+    fn overflows_stack() on [smp1] {
+        black_box(recurse(0));
+    }
+
+    /// Reads an address that is not mapped.
+    fn page_fault() on [smp1] {
+        let nowhere = ptr::without_provenance::<u64>(0xffff_ffff_ffff_0000);
+        // SAFETY: none; it faults, which is the point.
+        black_box(unsafe { nowhere.read_volatile() });
+    }
+
+    /// Asks to be skipped.
+    fn skips() on [smp1] {
+        return Outcome::Skip("on purpose");
+    }
+}
+
+kernel_tests! { "proof", EarlyProof:
+    /// Never says anything, and never ends.
+    fn mute() on [smp1] {
+        cpu::stop();
+    }
+}
