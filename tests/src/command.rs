@@ -1,0 +1,258 @@
+//! QEMU's command line. Every QEMU that this project starts is described by a [`Vm`].
+
+use std::fmt;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use crate::machine::{Board, Machine, Mebibytes};
+
+/// The program.
+pub const QEMU: &str = "qemu-system-x86_64";
+
+/// What executes the guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accelerator {
+    /// QEMU's translator: works everywhere and is the reference.
+    Tcg,
+    /// The host's CPU.
+    Kvm,
+}
+
+impl Accelerator {
+    /// KVM only where the CPU says that it can virtualise *and* the device opens: there are virtual machines with a
+    /// `/dev/kvm` on which an ordinary guest hangs.
+    #[must_use]
+    pub fn choose() -> Self {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let opens = || {
+            File::options()
+                .read(true)
+                .write(true)
+                .open("/dev/kvm")
+                .is_ok()
+        };
+        if can_virtualise(&cpuinfo) && opens() {
+            Self::Kvm
+        } else {
+            Self::Tcg
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tcg => "tcg",
+            Self::Kvm => "kvm",
+        }
+    }
+}
+
+fn can_virtualise(cpuinfo: &str) -> bool {
+    cpuinfo
+        .lines()
+        .filter(|line| line.starts_with("flags"))
+        .flat_map(str::split_whitespace)
+        .any(|flag| flag == "vmx" || flag == "svm")
+}
+
+/// How the kernel's command line reaches it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Words {
+    /// The boot protocol's own way.
+    Append(String),
+    /// As the `fw_cfg` file that the kernel looks for when the boot protocol gave it nothing.
+    FwCfg(String),
+}
+
+/// A virtual machine with a kernel to boot.
+#[derive(Debug, Clone)]
+pub struct Vm {
+    /// The machine, which fixes everything that the fields below do not.
+    pub machine: &'static Machine,
+    /// `-m`.
+    pub memory: Mebibytes,
+    /// `-smp`.
+    pub cpus: u32,
+    /// `-accel`.
+    pub accelerator: Accelerator,
+    /// The ELF.
+    pub kernel: PathBuf,
+    /// What the kernel is told.
+    pub words: Words,
+    /// Where COM2 goes. COM1 is QEMU's standard output.
+    pub events: PathBuf,
+}
+
+impl Vm {
+    /// `kernel` on `machine`, its files in `folder`.
+    #[must_use]
+    pub fn new(machine: &'static Machine, kernel: &Path, words: Words, folder: &Path) -> Self {
+        Self {
+            machine,
+            memory: machine.memory,
+            cpus: machine.cpus,
+            accelerator: Accelerator::Tcg,
+            kernel: kernel.into(),
+            words,
+            events: folder.join("events.jsonl"),
+        }
+    }
+
+    /// The arguments after the program's name.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<String> {
+        let board = match self.machine.board {
+            Board::Q35 => "q35",
+            Board::Pc => "pc",
+            // Else QEMU adds words of its own to the kernel's command line.
+            Board::Microvm => "microvm,acpi=off,auto-kernel-cmdline=off",
+        };
+        let events = self.events.display().to_string();
+        let mut arguments = Vec::new();
+        let mut add = |words: &[&str]| arguments.extend(words.iter().map(ToString::to_string));
+        add(&[
+            "-M",
+            board,
+            "-m",
+            &self.memory.to_string(),
+            "-smp",
+            &self.cpus.to_string(),
+        ]);
+        add(&["-accel", self.accelerator.name()]);
+        if let Some(model) = self.machine.cpu_model {
+            add(&["-cpu", model]);
+        }
+        add(&[
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+        ]);
+        add(&["-kernel", &self.kernel.display().to_string()]);
+        match &self.words {
+            Words::Append(words) => add(&["-append", words]),
+            Words::FwCfg(words) => {
+                add(&[
+                    "-fw_cfg",
+                    &format!("name=opt/twinframe/cmdline,string={}", option_value(words)),
+                ]);
+            }
+        }
+        add(&["-serial", "stdio"]);
+        if self.machine.board == Board::Microvm {
+            // This board makes one port only.
+            add(&[
+                "-chardev",
+                &format!("file,id=events,path={}", option_value(&events)),
+            ]);
+            add(&["-device", "isa-serial,chardev=events,index=1"]);
+        } else {
+            add(&["-serial", &format!("file:{events}")]);
+        }
+        add(&["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
+        for device in self.machine.devices {
+            add(&["-device", device]);
+        }
+        arguments
+    }
+}
+
+/// In a list of options a comma separates, and two commas are one.
+fn option_value(text: &str) -> String {
+    text.replace(',', ",,")
+}
+
+/// The whole command line, quoted for a shell: it repeats the run by hand.
+impl fmt::Display for Vm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(QEMU)?;
+        for argument in self.arguments() {
+            write!(f, " {}", quote(&argument))?;
+        }
+        Ok(())
+    }
+}
+
+/// `word` as one word of a POSIX shell.
+#[must_use]
+pub fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.into()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vm(machine: &str, words: Words) -> Vm {
+        Vm::new(
+            Machine::named(machine).unwrap(),
+            Path::new("/k.elf"),
+            words,
+            Path::new("/out"),
+        )
+    }
+
+    #[test]
+    fn the_default_machine() {
+        let vm = vm("smp1", Words::Append("test=pages::order_zero".into()));
+        assert_eq!(
+            vm.to_string(),
+            "qemu-system-x86_64 -M q35 -m 256M -smp 1 -accel tcg -nodefaults -no-user-config -display none -no-reboot \
+             -kernel /k.elf -append test=pages::order_zero -serial stdio -serial file:/out/events.jsonl \
+             -device isa-debug-exit,iobase=0xf4,iosize=4 -device edu"
+        );
+    }
+
+    #[test]
+    fn knobs_overrule_the_table() {
+        let mut vm = vm("epyc", Words::Append(String::new()));
+        vm.memory = Mebibytes(7 << 10);
+        vm.cpus = 4;
+        vm.accelerator = Accelerator::Kvm;
+        let line = vm.to_string();
+        assert!(
+            line.contains("-M q35 -m 7G -smp 4 -accel kvm -cpu EPYC "),
+            "{line}"
+        );
+        assert!(line.contains(" -append '' "), "{line}");
+    }
+
+    #[test]
+    fn microvm_gets_its_second_port_as_a_device() {
+        let mut vm = vm("microvm", Words::FwCfg("suite=a,b seed=1".into()));
+        vm.events = "/a,b/events".into();
+        let arguments = vm.arguments();
+        assert!(arguments.contains(&"name=opt/twinframe/cmdline,string=suite=a,,b seed=1".into()));
+        assert!(arguments.contains(&"file,id=events,path=/a,,b/events".into()));
+        assert!(!arguments.contains(&"-append".into()));
+        assert_eq!(
+            arguments
+                .iter()
+                .filter(|argument| *argument == "-serial")
+                .count(),
+            1
+        );
+    }
+
+    #[test]
+    fn words_survive_the_shell() {
+        assert_eq!(quote("a=b,c"), "a=b,c");
+        assert_eq!(quote("a b"), "'a b'");
+        assert_eq!(quote("it's"), r"'it'\''s'");
+        assert_eq!(quote("$HOME"), "'$HOME'");
+        assert_eq!(quote(""), "''");
+    }
+
+    #[test]
+    fn only_a_cpu_that_says_so_can_virtualise() {
+        assert!(can_virtualise("processor: 0\nflags\t\t: fpu vmx sse\n"));
+        assert!(can_virtualise("flags : svm"));
+        assert!(!can_virtualise("flags : fpu sse\nvmx flags : ept\n"));
+        assert!(!can_virtualise("model name : svm\n"));
+    }
+}

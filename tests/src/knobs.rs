@@ -1,0 +1,350 @@
+//! The knobs of `make run`: read from the environment and from options, checked before anything is built.
+
+use std::time::Duration;
+
+use crate::command::Accelerator;
+use crate::machine::{Board, MACHINES, Machine, Mebibytes};
+use crate::testlist::KernelTest;
+use crate::{Problem, Result};
+
+/// Below this the kernel image, its stacks and its tables leave nothing to test with.
+pub const LEAST_MEMORY: Mebibytes = Mebibytes(16);
+
+/// What QEMU's boards can address without x2APIC.
+const MOST_CPUS: u32 = 255;
+
+/// The names, in the environment; as options they are written in lower case.
+pub const NAMES: &[&str] = &[
+    "SMP", "MEM", "MACHINE", "ACCEL", "SEED", "SUITE", "TEST", "TIMEOUT",
+];
+
+/// The knobs, read.
+#[derive(Debug)]
+pub struct Knobs {
+    /// `MACHINE`.
+    pub machine: &'static Machine,
+    /// `MEM`, or the machine's.
+    pub memory: Mebibytes,
+    /// `SMP`, or the machine's.
+    pub cpus: u32,
+    /// `ACCEL`.
+    pub accelerator: Accelerator,
+    /// `SEED`.
+    pub seed: Option<u64>,
+    /// `SUITE`; all if empty.
+    pub suites: Vec<String>,
+    /// `TEST`.
+    pub test: Option<String>,
+    /// `TIMEOUT`.
+    pub timeout: Duration,
+}
+
+impl Knobs {
+    /// Reads the knobs; `value` gives what the user wrote for a name.
+    ///
+    /// # Errors
+    ///
+    /// One line naming the knob, what is wrong with it, and what it can be.
+    pub fn read(value: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let value = |name: &str| {
+            value(name)
+                .map(|text| text.trim().to_owned())
+                .filter(|text| !text.is_empty())
+        };
+        let machine = match value("MACHINE") {
+            Some(name) => machine(&name)?,
+            None => Machine::default_machine(),
+        };
+        let knobs = Self {
+            machine,
+            memory: value("MEM").map_or(Ok(machine.memory), |text| memory(&text))?,
+            cpus: value("SMP").map_or(Ok(machine.cpus), |text| cpus(&text))?,
+            accelerator: accelerator(value("ACCEL").as_deref())?,
+            seed: value("SEED").map(|text| seed(&text)).transpose()?,
+            suites: value("SUITE").map_or_else(Vec::new, |text| list(&text)),
+            test: value("TEST"),
+            timeout: value("TIMEOUT").map_or(Ok(Duration::from_secs(300)), |text| {
+                seconds("TIMEOUT", &text)
+            })?,
+        };
+        if knobs.test.is_some() && !knobs.suites.is_empty() {
+            return Err(Problem::new(
+                "TEST and SUITE exclude each other: a test names its suite",
+            ));
+        }
+        Ok(knobs)
+    }
+
+    /// The kernel's command line for them.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let mut words = Vec::new();
+        if let Some(test) = &self.test {
+            words.push(format!("test={test}"));
+        }
+        if !self.suites.is_empty() {
+            words.push(format!("suite={}", self.suites.join(",")));
+        }
+        if let Some(seed) = self.seed {
+            words.push(format!("seed={seed}"));
+        }
+        words.join(" ")
+    }
+
+    /// Whether the kernel runs this test when it is given [`words`](Self::words).
+    #[must_use]
+    pub fn selects(&self, test: &KernelTest) -> bool {
+        match &self.test {
+            Some(name) => test.name == *name,
+            None => {
+                !test.is_proof
+                    && (self.suites.is_empty()
+                        || self.suites.iter().any(|suite| suite == test.suite()))
+            }
+        }
+    }
+
+    /// Checks the names of suites and tests against those in the kernel.
+    ///
+    /// # Errors
+    ///
+    /// A name that the kernel does not have.
+    pub fn check_names(&self, tests: &[KernelTest]) -> Result<()> {
+        let mut known: Vec<&str> = tests
+            .iter()
+            .filter(|test| !test.is_proof)
+            .map(KernelTest::suite)
+            .collect();
+        known.dedup(); // the list is sorted
+        for suite in &self.suites {
+            if !known.contains(&suite.as_str()) {
+                return Err(Problem::new(format!(
+                    "SUITE={suite}: no such suite; there are {}",
+                    known.join(", ")
+                )));
+            }
+        }
+        match &self.test {
+            Some(name) if !tests.iter().any(|test| test.name == *name) => {
+                Err(Problem::new(format!(
+                    "TEST={name}: no such test; `cargo test --test kernel -- --list` lists them"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A machine by its name in the table, or the first one with that chipset.
+fn machine(name: &str) -> Result<&'static Machine> {
+    let board = match name {
+        "q35" => Some(Board::Q35),
+        "pc" => Some(Board::Pc),
+        "microvm" => Some(Board::Microvm),
+        _ => None,
+    };
+    Machine::named(name)
+        .or_else(|| MACHINES.iter().find(|machine| Some(machine.board) == board))
+        .ok_or_else(|| {
+            let names: Vec<_> = MACHINES.iter().map(|machine| machine.name).collect();
+            Problem::new(format!(
+                "MACHINE={name}: no such machine; there are q35, {}",
+                names.join(", ")
+            ))
+        })
+}
+
+fn memory(text: &str) -> Result<Mebibytes> {
+    let upper = text.to_ascii_uppercase();
+    let (digits, scale) = match upper.strip_suffix('G') {
+        Some(digits) => (digits, 1024),
+        None => (upper.strip_suffix('M').unwrap_or(&upper), 1),
+    };
+    let size = digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|size| size.checked_mul(scale));
+    match size.map(Mebibytes) {
+        Some(size) if size >= LEAST_MEMORY => Ok(size),
+        Some(_) => Err(Problem::new(format!(
+            "MEM={text}: the kernel needs at least {LEAST_MEMORY}"
+        ))),
+        None => Err(Problem::new(format!(
+            "MEM={text}: not a size; write MiB or GiB, as in 64M or 6G"
+        ))),
+    }
+}
+
+fn cpus(text: &str) -> Result<u32> {
+    match text.parse() {
+        Ok(count @ 1..=MOST_CPUS) => Ok(count),
+        _ => Err(Problem::new(format!(
+            "SMP={text}: not a number of CPUs; write 1 to {MOST_CPUS}"
+        ))),
+    }
+}
+
+fn accelerator(text: Option<&str>) -> Result<Accelerator> {
+    match text {
+        None | Some("auto") => Ok(Accelerator::choose()),
+        Some("tcg") => Ok(Accelerator::Tcg),
+        Some("kvm") => Ok(Accelerator::Kvm),
+        Some(text) => Err(Problem::new(format!(
+            "ACCEL={text}: write tcg, kvm or auto"
+        ))),
+    }
+}
+
+fn seed(text: &str) -> Result<u64> {
+    let hexadecimal = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+    let seed = match hexadecimal {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    seed.map_err(|_| {
+        Problem::new(format!(
+            "SEED={text}: not a 64-bit number; write it decimal or 0x hexadecimal"
+        ))
+    })
+}
+
+fn list(text: &str) -> Vec<String> {
+    let names = text.split(|c: char| c == ',' || c.is_whitespace());
+    names
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A limit in whole seconds, as the knob `name` gives it.
+///
+/// # Errors
+///
+/// It is not a positive number.
+pub fn seconds(name: &str, text: &str) -> Result<Duration> {
+    match text.parse() {
+        Ok(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
+        _ => Err(Problem::new(format!(
+            "{name}={text}: not a time; write seconds, 1 to 86400"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(knobs: &[(&str, &str)]) -> Result<Knobs> {
+        Knobs::read(|name| {
+            knobs
+                .iter()
+                .find(|(knob, _)| *knob == name)
+                .map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    fn refusal(name: &'static str, value: &str) -> String {
+        let why = read(&[(name, value)]).unwrap_err().to_string();
+        assert!(
+            why.starts_with(&format!("{name}={value}: ")) && !why.contains('\n'),
+            "{why}"
+        );
+        why
+    }
+
+    #[test]
+    fn nothing_said_is_the_default_machine_and_everything() {
+        let knobs = read(&[("SEED", ""), ("SUITE", " ")]).unwrap();
+        assert_eq!(knobs.machine.name, "smp1");
+        assert_eq!((knobs.memory, knobs.cpus), (Mebibytes(256), 1));
+        assert_eq!(knobs.words(), "");
+    }
+
+    #[test]
+    fn knobs_become_words_and_sizes() {
+        let knobs = [
+            ("SUITE", "pages,slab"),
+            ("SEED", "0xff"),
+            ("MEM", "6g"),
+            ("SMP", "4"),
+            ("MACHINE", "pc"),
+        ];
+        let knobs = read(&knobs).unwrap();
+        assert_eq!(knobs.words(), "suite=pages,slab seed=255");
+        assert_eq!(
+            (knobs.memory, knobs.cpus, knobs.machine.name),
+            (Mebibytes(6144), 4, "pc")
+        );
+        let knobs = read(&[
+            ("TEST", "a::b"),
+            ("SEED", "18446744073709551615"),
+            ("MEM", "64"),
+        ])
+        .unwrap();
+        assert_eq!(
+            (knobs.words().as_str(), knobs.memory),
+            ("test=a::b seed=18446744073709551615", Mebibytes(64))
+        );
+    }
+
+    #[test]
+    fn a_chipset_is_a_machine() {
+        assert_eq!(machine("q35").unwrap().name, "smp1");
+        assert_eq!(machine("pc").unwrap().memory, Mebibytes(128));
+        assert_eq!(machine("mem6g").unwrap().memory, Mebibytes(6144));
+    }
+
+    #[test]
+    fn nonsense_is_refused_in_one_line() {
+        assert!(refusal("MEM", "4M").contains("at least 16M"));
+        for (name, value) in [
+            ("MEM", "abc"),
+            ("MEM", "-1"),
+            ("MEM", "M"),
+            ("MEM", "99999999999999999G"),
+            ("SMP", "0"),
+            ("SMP", "256"),
+            ("SMP", "two"),
+            ("MACHINE", "vax"),
+            ("ACCEL", "hvf"),
+            ("SEED", "lucky"),
+            ("SEED", "-1"),
+            ("SEED", "0x"),
+            ("SEED", "18446744073709551616"),
+            ("TIMEOUT", "0"),
+            ("TIMEOUT", "1.5"),
+        ] {
+            refusal(name, value);
+        }
+        assert!(refusal("MACHINE", "vax").contains("microvm"));
+        assert!(read(&[("TEST", "a::b"), ("SUITE", "a")]).is_err());
+    }
+
+    #[test]
+    fn names_are_checked_against_the_kernel() {
+        let test = |name: &str, is_proof| KernelTest {
+            name: name.into(),
+            machines: vec![],
+            is_proof,
+        };
+        let tests = [
+            test("map::sorted", false),
+            test("pages::a", false),
+            test("proof::fails", true),
+        ];
+        let check = |knob, value| {
+            read(&[(knob, value)])
+                .unwrap()
+                .check_names(&tests)
+                .map_err(|why| why.to_string())
+        };
+        assert_eq!(check("SUITE", "pages,map"), Ok(()));
+        assert_eq!(
+            check("SUITE", "pages,nope"),
+            Err("SUITE=nope: no such suite; there are map, pages".into())
+        );
+        assert!(check("SUITE", "proof").is_err());
+        assert_eq!(check("TEST", "proof::fails"), Ok(()));
+        assert!(check("TEST", "pages::b").is_err());
+    }
+}

@@ -1,0 +1,85 @@
+//! The kernel's own tests.
+
+use std::sync::Arc;
+
+use libtest_mimic::{Failed, Trial};
+use twinframe_tests::build::{Kernel, Profile};
+use twinframe_tests::command::Words;
+use twinframe_tests::machine::{MACHINES, Machine};
+use twinframe_tests::testlist::KernelTest;
+use twinframe_tests::verdict::{Outcome, judge_tests};
+
+use crate::stage::{BOOT_TIME, Boot, Stage, ensure, trial};
+
+/// `MACHINE::suite::test`, machine by machine.
+pub(crate) fn tests(stage: &Arc<Stage>) -> Vec<Trial> {
+    let on = |machine: &'static Machine| {
+        let meant = stage
+            .tests
+            .iter()
+            .filter(move |test| !test.is_proof && test.machines.contains(&machine));
+        meant.map(move |test| {
+            let test = test.clone();
+            trial(
+                stage,
+                format!("{}::{}", machine.name, test.name),
+                move |stage, name| {
+                    let words = Words::Append(format!("test={}", test.name));
+                    let vm = stage.vm(name, machine, &stage.kernel.image, words);
+                    let boot = stage.boot(vm, Some(&stage.kernel.symbols), stage.test_time)?;
+                    passes(&boot, &[&test], machine, name)
+                },
+            )
+        })
+    };
+    MACHINES.iter().flat_map(on).collect()
+}
+
+/// `matrix::MACHINE`: everything in one boot; and once as `make run` does it, optimised. Not where many
+/// emulated CPUs share few real ones: there the tests that are meant for it run alone.
+pub(crate) fn matrix(stage: &Arc<Stage>) -> Vec<Trial> {
+    const MOST_CPUS: u32 = 8;
+    let mut trials: Vec<Trial> = MACHINES
+        .iter()
+        .filter(|machine| machine.cpus <= MOST_CPUS)
+        .map(|machine| {
+            trial(stage, format!("matrix::{}", machine.name), |stage, name| {
+                boots(stage, name, machine, &stage.kernel)
+            })
+        })
+        .collect();
+    trials.push(trial(stage, "matrix::release", |stage, name| {
+        let kernel = Kernel::build_once_per_run(&stage.workspace, Profile::Release)?;
+        boots(stage, name, Machine::default_machine(), &kernel)
+    }));
+    trials
+}
+
+fn boots(
+    stage: &Stage,
+    name: &str,
+    machine: &'static Machine,
+    kernel: &Kernel,
+) -> Result<(), Failed> {
+    let vm = stage.vm(name, machine, &kernel.image, Words::Append(String::new()));
+    let boot = stage.boot(vm, Some(&kernel.symbols), BOOT_TIME)?;
+    let expected: Vec<_> = stage.tests.iter().filter(|test| !test.is_proof).collect();
+    passes(&boot, &expected, machine, name)
+}
+
+/// Fails with the whole report unless these tests have run and none was skipped that is meant for this machine.
+fn passes(
+    boot: &Boot,
+    expected: &[&KernelTest],
+    machine: &Machine,
+    name: &str,
+) -> Result<(), Failed> {
+    let outcome = judge_tests(&boot.run, &boot.events, expected, Some(machine));
+    ensure(outcome == Outcome::Passed, || {
+        let again = format!("cargo test -p twinframe-tests --test kernel -- --exact {name}");
+        format!(
+            "{}\nor with all that is around it:\n  {again}",
+            boot.report(&outcome)
+        )
+    })
+}
