@@ -1,0 +1,76 @@
+//! One block at a time, and many at once.
+
+use std::hint::black_box;
+
+use super::subjects::{Floor, Locked, Pages, PeerBuddySlab, PeerBuddySystem, Shared, Single};
+use super::{MIB, PAGE};
+use crate::harness::{Runner, Subject, time};
+use crate::memory::Memory;
+
+const PAIRS: usize = 20_000;
+const MEMORY: usize = 256 * MIB;
+
+pub(super) fn run(runner: &mut Runner) {
+    for order in [0, 3, 9] {
+        let case = format!("pages pair order {order}");
+        if runner.wants(&case) {
+            runner.compare(
+                &case,
+                "ns/pair",
+                vec![
+                    pair::<Floor>(order),
+                    pair::<Shared>(order),
+                    pair::<Single>(order),
+                    pair::<PeerBuddySlab>(order),
+                    pair::<Locked<PeerBuddySlab>>(order),
+                    pair::<PeerBuddySystem>(order),
+                    pair::<Locked<PeerBuddySystem>>(order),
+                ],
+            );
+        }
+        let case = format!("pages batch order {order}");
+        if runner.wants(&case) {
+            runner.compare(
+                &case,
+                "ns/pair",
+                vec![
+                    batch::<Shared>(order),
+                    batch::<Single>(order),
+                    batch::<PeerBuddySlab>(order),
+                    batch::<Locked<PeerBuddySlab>>(order),
+                    batch::<PeerBuddySystem>(order),
+                    batch::<Locked<PeerBuddySystem>>(order),
+                ],
+            );
+        }
+    }
+}
+
+fn pair<S: Pages + 'static>(order: usize) -> Subject<'static> {
+    let mut pages = S::new(Memory::new(MEMORY, 4 << 30));
+    Subject::new(S::NAME, move || {
+        time(PAIRS, || {
+            for _ in 0..PAIRS {
+                let addr = black_box(pages.alloc(black_box(order)));
+                pages.free(addr, order);
+            }
+        })
+    })
+}
+
+/// Three quarters of the memory, at most 10,000 blocks, freed in the order they came.
+fn batch<S: Pages + 'static>(order: usize) -> Subject<'static> {
+    let mut pages = S::new(Memory::new(MEMORY, 4 << 30).touch());
+    let count = (MEMORY / (PAGE << order) * 3 / 4).min(10_000);
+    let mut live = Vec::with_capacity(count);
+    Subject::new(S::NAME, move || {
+        time(count, || {
+            for _ in 0..count {
+                live.push(pages.alloc(black_box(order)));
+            }
+            for addr in live.drain(..) {
+                pages.free(addr, order);
+            }
+        })
+    })
+}

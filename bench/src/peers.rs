@@ -1,0 +1,69 @@
+//! What the peers want to be given before they link.
+
+use std::panic::Location;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ax_sync::interface::{AcquireResult, ContextState, LockMetadata};
+use buddy_slab_allocator::{SlabPoolTrait, interface::BuddySlabIf};
+
+struct Interface;
+
+#[ax_crate_interface::impl_interface]
+impl BuddySlabIf for Interface {
+    fn virt_to_phys(vaddr: usize) -> usize {
+        vaddr
+    }
+
+    fn slab_pool() -> &'static dyn SlabPoolTrait {
+        unreachable!("only pages are allocated")
+    }
+}
+
+/// The lock of buddy-slab-allocator, which its kernel provides: a spin lock.
+struct Spin;
+
+#[ax_crate_interface::impl_interface]
+impl ax_sync::interface::SpinOps for Spin {
+    fn acquire(
+        locked: &AtomicBool,
+        _metadata: &LockMetadata,
+        _lock_addr: usize,
+        _context: u8,
+        _subclass: u32,
+        _caller: &'static Location<'static>,
+    ) -> ContextState {
+        while locked
+            .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
+            std::hint::spin_loop();
+        }
+        ContextState::new(0, 0)
+    }
+
+    fn try_acquire(
+        locked: &AtomicBool,
+        _metadata: &LockMetadata,
+        _lock_addr: usize,
+        _context: u8,
+        _subclass: u32,
+        _caller: &'static Location<'static>,
+    ) -> AcquireResult {
+        let acquired = locked
+            .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok();
+        AcquireResult::new(acquired, ContextState::new(0, 0))
+    }
+
+    fn release(locked: &AtomicBool, _lock_addr: usize, _context: u8, _state: ContextState) {
+        locked.store(false, Ordering::Release);
+    }
+
+    fn force_release(locked: &AtomicBool, _lock_addr: usize, _context: u8) {
+        locked.store(false, Ordering::Release);
+    }
+
+    fn is_locked(locked: &AtomicBool) -> bool {
+        locked.load(Ordering::Acquire)
+    }
+}
