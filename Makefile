@@ -1,0 +1,52 @@
+# The front door. `make help` lists what it can do.
+
+CARGO ?= cargo
+TWINFRAME = $(CARGO) run -q -p twinframe-tests --
+
+# Clippy and rustdoc of the kernel have a target directory of their own, beside the one of its builds.
+LINT_KERNEL = -p twinframe-kernel --target $$triple --target-dir target/lint-kernel
+
+.PHONY: help run test kernel lint qemu bench clean
+
+help: ## list the targets and the knobs
+	@echo 'make TARGET [KNOB=VALUE ...]'
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## /  \1 :/p' $(MAKEFILE_LIST) | awk -F' :' '{ printf "%-10s %s\n", $$1, $$2 }'
+	@echo
+	@echo 'knobs of `make run`:'
+	@sed -n 's/^#  \([A-Z]*\)= *## /  \1= :/p' $(MAKEFILE_LIST) | awk -F' :' '{ printf "%-10s %s\n", $$1, $$2 }'
+
+#  SMP=      ## number of CPUs (default: the machine's, which is 1)
+#  MEM=      ## memory, as in 64M or 6G (default: the machine's, which is 256M)
+#  MACHINE=  ## q35, pc, microvm, or a machine of the test matrix (default: q35)
+#  ACCEL=    ## tcg, kvm, or auto: kvm where it certainly works (default: auto)
+#  SEED=     ## seed of the randomised tests, decimal or 0x hexadecimal
+#  SUITE=    ## only these suites, separated by commas (default: all)
+#  TEST=     ## only this test, as suite::test
+#  TIMEOUT=  ## seconds after which the run counts as hung (default: 300)
+
+run: qemu ## boot the kernel and run its tests, live; exit with 0 only if all passed
+	@$(TWINFRAME) run
+
+test: qemu ## run every test of the project, those in the kernel included
+	@$(TWINFRAME) test
+
+kernel: ## build the release kernel; the last line is the path of its ELF
+	@$(TWINFRAME) kernel
+
+lint: ## check formatting, clippy and rustdoc, with warnings denied
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --exclude twinframe-kernel --all-targets -- -D warnings
+	triple=$$($(TWINFRAME) target) && $(CARGO) clippy $(LINT_KERNEL) -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps
+	triple=$$($(TWINFRAME) target) && \
+	    RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --document-private-items $(LINT_KERNEL)
+
+qemu: ## get QEMU if it is missing (Debian, Ubuntu), or say how
+	@$(TWINFRAME) qemu
+
+bench: ## measure Twinframe beside other allocators on this host
+	@$(CARGO) run -q --release -p twinframe-bench -- --json target/twinframe/bench.json
+
+clean: ## remove everything that was built
+	$(CARGO) clean
