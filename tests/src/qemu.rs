@@ -194,29 +194,38 @@ impl Session {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if self.is_stopped {
-                return Ok(self.stopped());
+                return self.stopped();
             }
         }
+        self.exited()
+    }
+
+    /// QEMU has ended, or is about to.
+    fn exited(&mut self) -> Result<Ending> {
         let status = self.child.0.wait().context("cannot wait for QEMU")?;
         self.drain()?;
         Ok(match status.code() {
-            Some(code) => Ending::Exited(code, self.reason.clone()),
+            Some(0) => Ending::Exited(0, self.reason.take()),
+            Some(code) => Ending::Exited(code, None),
             None => Ending::Killed(status.signal().unwrap_or(0)),
         })
     }
 
     /// The machine stops where it shuts down or resets (see [`qmp::opening`]), and where QEMU cannot go on.
-    fn stopped(&mut self) -> Ending {
-        match self.reason.take() {
-            Some(reason) if reason == "guest-reset" => {
-                Ending::Reset(self.cpus().unwrap_or_default())
-            }
-            Some(reason) => Ending::Exited(0, Some(reason)),
+    fn stopped(&mut self) -> Result<Ending> {
+        match self.reason.as_deref() {
+            Some("guest-reset") => Ok(Ending::Reset(self.cpus().unwrap_or_default())),
+            // The machine was switched off. That may have been by `isa-debug-exit`, which since QEMU 9.0 ends
+            // the machine as a power switch does: QEMU keeps the status that it asked for until it exits.
+            Some(_) => match self.ask("quit", &json!({})) {
+                Ok(_) => self.exited(),
+                Err(why) => Ok(Ending::Stopped(why)),
+            },
             None => {
                 let status = self.ask("query-status", &json!({}));
                 let state =
                     status.map(|status| status["status"].as_str().unwrap_or_default().to_owned());
-                Ending::Stopped(state.unwrap_or_else(|why| why))
+                Ok(Ending::Stopped(state.unwrap_or_else(|why| why)))
             }
         }
     }
@@ -225,7 +234,8 @@ impl Session {
         match input {
             Input::Serial(bytes) => self.serial.append(&bytes)?,
             Input::Control(Message::Event { name, reason }) if name == "SHUTDOWN" => {
-                self.reason = reason;
+                // The first one counts: a later one is our own wish.
+                self.reason = self.reason.take().or(reason);
             }
             Input::Control(Message::Event { name, .. }) if name == "STOP" => self.is_stopped = true,
             Input::Control(_) | Input::SerialClosed => {}
