@@ -8,6 +8,7 @@ use x86_64::VirtAddr;
 use x86_64::registers::model_specific::GsBase;
 
 use super::stack::Stacks;
+use super::storm::Pace;
 
 /// The most CPUs that the kernel brings up; further ones are left asleep, with a line in the log.
 pub(crate) const MAX_CPUS: usize = 256;
@@ -23,6 +24,8 @@ pub(crate) struct Cpu {
     pub(crate) stacks: Once<Stacks>,
     /// Timer interrupts taken.
     pub(crate) ticks: AtomicU64,
+    /// How often its timer interrupts in a storm.
+    pub(super) pace: Pace,
     /// The newest barrier request that it has answered.
     pub(crate) barrier: AtomicU64,
     /// Where it was when a failure elsewhere stopped it; 0 while it runs.
@@ -45,6 +48,7 @@ impl Cpu {
             apic_id: AtomicU32::new(0),
             stacks: Once::new(),
             ticks: AtomicU64::new(0),
+            pace: Pace::new(),
             barrier: AtomicU64::new(0),
             stopped_at: AtomicU64::new(0),
             online: AtomicBool::new(false),

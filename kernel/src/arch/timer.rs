@@ -1,18 +1,16 @@
 //! The periodic interrupt of every CPU, and what it does while tests run.
 
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use x86_64::instructions::port::Port;
 
-use super::{apic, percpu, work};
+use super::{apic, percpu};
 
-/// Ticks per second, unless a test wants more.
+/// Ticks per second, unless there is a storm.
 pub(crate) const DEFAULT_RATE: u32 = 100;
 
 /// APIC timer steps per second.
 static STEPS: AtomicU64 = AtomicU64::new(0);
-/// The rate that CPUs set when they come up.
-static RATE: AtomicU32 = AtomicU32::new(DEFAULT_RATE);
 /// What the handler calls, a `fn()`; null for nothing.
 static HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
@@ -106,19 +104,15 @@ impl Interval {
     }
 }
 
-/// Starts this CPU's timer.
-pub(crate) fn start() {
-    let rate = u64::from(RATE.load(Ordering::Relaxed).max(1));
-    let count = STEPS.load(Ordering::Relaxed) / rate;
-    apic::set_timer(u32::try_from(count.max(1)).unwrap_or(u32::MAX));
+/// Timer steps between interrupts of which there are `rate` in a second.
+pub(super) fn steps(rate: u32) -> u32 {
+    let count = STEPS.load(Ordering::Relaxed) / u64::from(rate.max(1));
+    u32::try_from(count.max(1)).unwrap_or(u32::MAX)
 }
 
-/// Sets the rate of every CPU's timer, in ticks per second. Called from the boot CPU's main stack.
-pub(crate) fn set_rate_everywhere(rate: u32) {
-    RATE.store(rate, Ordering::Relaxed);
-    if apic::present() {
-        work::on_all(&|_| start());
-    }
+/// Starts this CPU's timer at the ordinary rate.
+pub(crate) fn start() {
+    apic::set_timer(steps(DEFAULT_RATE));
 }
 
 /// Has `hook` called in every timer interrupt of every CPU; `None` for nothing.
@@ -129,11 +123,13 @@ pub(crate) fn set_hook(hook: Option<fn()>) {
 
 /// The interrupt.
 pub(super) fn handle() {
-    percpu::current().ticks.fetch_add(1, Ordering::Relaxed);
+    let cpu = percpu::current();
+    cpu.ticks.fetch_add(1, Ordering::Relaxed);
     let hook = HOOK.load(Ordering::Acquire);
     if !hook.is_null() {
         // SAFETY: only `set_hook` stores there, and it stores a `fn()`.
         let hook = unsafe { core::mem::transmute::<*mut (), fn()>(hook) };
         hook();
     }
+    cpu.pace.next();
 }
