@@ -78,6 +78,8 @@ pub struct Vm {
     pub kernel: PathBuf,
     /// What the kernel is told.
     pub words: Words,
+    /// Whether it has the device by which a kernel ends QEMU with a status.
+    pub has_debug_exit: bool,
     /// Where COM2 goes. COM1 is QEMU's standard output.
     pub events: PathBuf,
 }
@@ -93,6 +95,7 @@ impl Vm {
             accelerator: Accelerator::Tcg,
             kernel: kernel.into(),
             words,
+            has_debug_exit: true,
             events: folder.join("events.jsonl"),
         }
     }
@@ -149,7 +152,9 @@ impl Vm {
         } else {
             add(&["-serial", &format!("file:{events}")]);
         }
-        add(&["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
+        if self.has_debug_exit {
+            add(&["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
+        }
         for device in self.machine.devices {
             add(&["-device", device]);
         }

@@ -59,7 +59,7 @@ impl Knobs {
             machine,
             memory: value("MEM").map_or(Ok(machine.memory), |text| memory(&text))?,
             cpus: value("SMP").map_or(Ok(machine.cpus), |text| cpus(&text))?,
-            accelerator: accelerator(value("ACCEL").as_deref())?,
+            accelerator: accelerator(value("ACCEL").as_deref().unwrap_or("auto"))?,
             seed: value("SEED").map(|text| seed(&text)).transpose()?,
             suites: value("SUITE").map_or_else(Vec::new, |text| list(&text)),
             test: value("TEST"),
@@ -184,12 +184,17 @@ fn cpus(text: &str) -> Result<u32> {
     }
 }
 
-fn accelerator(text: Option<&str>) -> Result<Accelerator> {
+/// The accelerator that `ACCEL` names.
+///
+/// # Errors
+///
+/// It names none.
+pub fn accelerator(text: &str) -> Result<Accelerator> {
     match text {
-        None | Some("auto") => Ok(Accelerator::choose()),
-        Some("tcg") => Ok(Accelerator::Tcg),
-        Some("kvm") => Ok(Accelerator::Kvm),
-        Some(text) => Err(Problem::new(format!(
+        "auto" => Ok(Accelerator::choose()),
+        "tcg" => Ok(Accelerator::Tcg),
+        "kvm" => Ok(Accelerator::Kvm),
+        _ => Err(Problem::new(format!(
             "ACCEL={text}: write tcg, kvm or auto"
         ))),
     }

@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
-use twinframe_tests::command::Words;
-use twinframe_tests::machine::Machine;
+use twinframe_tests::command::{Vm, Words};
+use twinframe_tests::events::KernelVerdict;
+use twinframe_tests::machine::{Board, MACHINES, Machine};
+use twinframe_tests::qemu::Ending;
 use twinframe_tests::testlist::KernelTest;
 use twinframe_tests::verdict::{Outcome, judge_tests};
 
 use crate::stage::{Boot, Stage, ensure, expect, table};
 
 /// How long a kernel gets that is known to hang: it has to get there first, on a machine under load.
-const HANG_TIME: Duration = Duration::from_secs(5);
+const HANG_TIME: Duration = Duration::from_secs(10);
 
 /// All of them.
 pub(crate) fn trials(stage: &Arc<Stage>) -> Vec<Trial> {
@@ -31,6 +33,7 @@ pub(crate) fn trials(stage: &Arc<Stage>) -> Vec<Trial> {
             ("runner::reports_skipped_test", skipped_test),
             ("runner::reports_bad_command_line", bad_command_line),
             ("runner::passes_words_by_fw_cfg", words_by_fw_cfg),
+            ("runner::sees_power_off_by_acpi", power_off_by_acpi),
         ],
     )
 }
@@ -81,7 +84,7 @@ fn hang(stage: &Stage, name: &str) -> Result<(), Failed> {
     let boot = boot_within(stage, name, "test=proof::hangs", HANG_TIME)?;
     boot.is(|outcome| matches!(outcome, Outcome::Hang(_)))?;
     boot.says(&[
-        "hang during proof::hangs: no end after 5 s\n",
+        "hang during proof::hangs: no end after 10 s\n",
         "CPU 0: 0x",
         " at kernel/src/",
     ])
@@ -90,7 +93,7 @@ fn hang(stage: &Stage, name: &str) -> Result<(), Failed> {
 fn silence(stage: &Stage, name: &str) -> Result<(), Failed> {
     let boot = boot_within(stage, name, "test=proof::mute", HANG_TIME)?;
     boot.is(|outcome| matches!(outcome, Outcome::Silent(_)))?;
-    let headline = "silence: the kernel printed nothing at all; no end after 5 s\n";
+    let headline = "silence: the kernel printed nothing at all; no end after 10 s\n";
     boot.says(&[
         headline,
         "CPU 0: 0x",
@@ -169,6 +172,29 @@ fn words_by_fw_cfg(stage: &Stage, name: &str) -> Result<(), Failed> {
     ensure(arrived == (&words, "fw_cfg", 42), || {
         format!("what arrived is {arrived:?}")
     })
+}
+
+/// Without the device that ends QEMU with a status, a kernel that is done switches the machine off.
+fn power_off_by_acpi(stage: &Stage, name: &str) -> Result<(), Failed> {
+    for board in [Board::Q35, Board::Pc] {
+        let machine = MACHINES
+            .iter()
+            .find(|machine| machine.board == board)
+            .ok_or("no machine of that kind")?;
+        let words = Words::Append("suite=virt_to_phys".into());
+        let vm = Vm {
+            has_debug_exit: false,
+            ..stage.vm(name, machine, &stage.kernel.image, words)
+        };
+        let boot = stage.boot(vm, Some(&stage.kernel.symbols), stage.test_time)?;
+        let off = Ending::Exited(0, Some("guest-shutdown".into()));
+        ensure(boot.run.ending == off, || format!("{:?}", boot.run.ending))?;
+        let result = boot.events.result.as_ref().map(|result| result.verdict);
+        ensure(result == Some(KernelVerdict::Pass), || {
+            format!("{result:?}")
+        })?;
+    }
+    Ok(())
 }
 
 fn boot(stage: &Stage, name: &str, words: &str) -> Result<Boot, Failed> {

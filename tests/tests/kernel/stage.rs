@@ -9,7 +9,7 @@ use std::sync::Arc;
 use twinframe_tests::build::{Kernel, Profile};
 use twinframe_tests::command::{Accelerator, Vm, Words};
 use twinframe_tests::events::Events;
-use twinframe_tests::knobs::seconds;
+use twinframe_tests::knobs::{accelerator, seconds};
 use twinframe_tests::machine::Machine;
 use twinframe_tests::qemu::{self, Run, Watch};
 use twinframe_tests::report::Report;
@@ -37,6 +37,7 @@ pub(crate) struct Stage {
     pub(crate) kernel: Kernel,
     pub(crate) tests: Vec<KernelTest>,
     pub(crate) test_time: Duration,
+    accelerator: Accelerator,
     is_shown: bool,
 }
 
@@ -57,6 +58,11 @@ impl Stage {
             Ok(text) => seconds("TWINFRAME_TEST_TIMEOUT", &text)?,
             Err(_) => TEST_TIME,
         };
+        // Emulated unless asked otherwise: the same on every host.
+        let accelerator = match env::var("ACCEL") {
+            Ok(text) if !text.is_empty() => accelerator(&text)?,
+            _ => Accelerator::Tcg,
+        };
         let kernel = Kernel::build_once_per_run(&workspace, PROFILE)?;
         let tests = testlist::read(&kernel.image)?;
         Ok(Self {
@@ -64,6 +70,7 @@ impl Stage {
             kernel,
             tests,
             test_time,
+            accelerator,
             is_shown,
         })
     }
@@ -76,9 +83,8 @@ impl Stage {
         kernel: &Path,
         words: Words,
     ) -> Vm {
-        let accelerator = Accelerator::choose();
         Vm {
-            accelerator,
+            accelerator: self.accelerator,
             ..Vm::new(machine, kernel, words, &self.folder(trial))
         }
     }
