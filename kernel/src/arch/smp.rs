@@ -166,16 +166,18 @@ fn start(apic_id: u32, bridge: &Bridge) -> Result<(), NotStarted> {
         return Err(NotStarted::TooMany);
     }
     let stacks = Stacks::for_application_cpu().map_err(NotStarted::NoMemory)?;
-    let cpu: &'static Cpu = Box::leak(Box::new(Cpu::new(id)));
-    cpu.apic_id.store(apic_id, Ordering::Relaxed);
-    let stacks = cpu.stacks.call_once(|| stacks);
+    let cpu = Box::into_raw(Box::new(Cpu::new(id)));
+    // SAFETY: it is freed only if the CPU that it is for never comes.
+    let started: &'static Cpu = unsafe { &*cpu };
+    started.apic_id.store(apic_id, Ordering::Relaxed);
+    let stacks = started.stacks.call_once(|| stacks);
     STAGE.store(ASLEEP, Ordering::Relaxed);
     trampoline::prepare(&Start {
         apic_id,
         bridge: bridge.root(),
         kernel: translate::root(),
         stack: stacks.main().end,
-        cpu,
+        cpu: started,
     });
     apic::send_init(apic_id);
     timer::wait_ms(10, || false);
@@ -191,7 +193,10 @@ fn start(apic_id: u32, bridge: &Bridge) -> Result<(), NotStarted> {
         }
     }
     // Should it wake after all, it finds no ticket, and sleeps again.
-    trampoline::withdraw();
+    if trampoline::withdraw(apic_id) {
+        // SAFETY: it came from a box, and no CPU ever saw it.
+        drop(unsafe { Box::from_raw(cpu) });
+    }
     apic::send_init(apic_id);
     events::emit(&Event::Cpu {
         id,

@@ -15,8 +15,8 @@ pub(crate) const ADDRESS: u64 = PAGE as u64 * 4096;
 const NOBODY: u32 = u32::MAX;
 
 // Copied to `ADDRESS` and run there: addresses are written as distances from the start, plus that.
-// A CPU that wakes too late, after its deadline, must not run with the next CPU's stack. So each
-// compares its own APIC id with the one that is expected, and sleeps if they differ.
+// A CPU that wakes too late, after its deadline, must not run with the next CPU's stack. So there is one
+// ticket, with the APIC id of the CPU that is expected: a CPU takes it in one atomic step, or sleeps.
 global_asm!(
     r#"
     .pushsection .rodata.trampoline, "a"
@@ -54,7 +54,9 @@ trampoline_start:
     cpuid
     shrl $24, %ebx
     movl %ebx, %edx
-4:  cmpl %edx, trampoline_apic_id - trampoline_start + HERE
+4:  movl %edx, %eax
+    movl ${nobody}, %ecx
+    lock cmpxchgl %ecx, trampoline_ticket - trampoline_start + HERE
     je 6f
 5:  hlt
     jmp 5b
@@ -91,7 +93,7 @@ trampoline_bridge: .quad 0
 trampoline_kernel: .quad 0
 trampoline_stack:  .quad 0
 trampoline_cpu:    .quad 0
-trampoline_apic_id: .long {nobody}
+trampoline_ticket: .long {nobody}
 trampoline_end:
     .popsection
 
@@ -118,7 +120,7 @@ unsafe extern "C" {
     static trampoline_kernel: u8;
     static trampoline_stack: u8;
     static trampoline_cpu: u8;
-    static trampoline_apic_id: u8;
+    static trampoline_ticket: u8;
 }
 
 /// What one CPU needs to get from real mode to its own stack.
@@ -139,7 +141,7 @@ fn place(label: *const u8) -> usize {
 }
 
 fn ticket() -> &'static AtomicU32 {
-    let address = place(&raw const trampoline_apic_id) as *const AtomicU32;
+    let address = place(&raw const trampoline_ticket) as *const AtomicU32;
     // SAFETY: inside the installed page, aligned to 8, and only ever reached as an atomic.
     unsafe { &*address }
 }
@@ -172,7 +174,10 @@ pub(super) fn prepare(start: &Start) {
     ticket().store(start.apic_id, Ordering::Release);
 }
 
-/// Lets nobody pass any more.
-pub(super) fn withdraw() {
-    ticket().store(NOBODY, Ordering::SeqCst);
+/// Takes the ticket of this CPU back, unless the CPU has it: then it is on its way, or was. True if it
+/// never will be.
+pub(super) fn withdraw(apic_id: u32) -> bool {
+    ticket()
+        .compare_exchange(apic_id, NOBODY, Ordering::SeqCst, Ordering::SeqCst)
+        .is_ok()
 }

@@ -61,11 +61,37 @@ fn allocate_in_interrupt() {
     }
 }
 
+/// CPUs that do not exist, but were started.
+static GHOSTS: AtomicUsize = AtomicUsize::new(0);
+
 kernel_tests! { "smp", Test:
     /// Every CPU that the firmware lists runs, or was left out for a reason that the log has.
     fn all_cpus_come_up() on [smp1, smp2, smp4, smp8, smp32, microvm] {
         assert_eq!(percpu::online() + smp::left_out(), smp::listed());
-        assert_eq!(smp::left_out(), 0);
+        assert_eq!(smp::left_out(), GHOSTS.load(Ordering::Relaxed));
+    }
+
+    /// CPUs that are listed and never answer are left out after their deadline, and cost nothing.
+    fn cpus_that_never_answer_are_left_out() on [smp1, smp4] {
+        if !apic::present() {
+            return Outcome::Skip("the CPU cannot start others");
+        }
+        let online = percpu::online();
+        let before = (smp::listed(), smp::left_out());
+        let ghosts = [0xf0, 0xf1];
+        GHOSTS.fetch_add(ghosts.len(), Ordering::Relaxed);
+        smp::start_all(ghosts.into_iter());
+        assert_eq!((smp::listed(), smp::left_out()), (before.0 + 2, before.1 + 2));
+        assert_eq!(percpu::online(), online);
+        // Those that are listed twice, or run already, are left alone.
+        let running: Vec<u32> = percpu::all().map(|cpu| cpu.apic_id()).collect();
+        smp::start_all(running.into_iter());
+        assert_eq!(percpu::online(), online);
+        let ran = AtomicUsize::new(0);
+        work::on_all(&|_| {
+            ran.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(ran.into_inner(), online);
     }
 
     /// Numbers, per-CPU structures and stacks are each CPU's own.
