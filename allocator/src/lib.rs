@@ -16,15 +16,15 @@ mod report;
 mod sync;
 
 pub use error::{AllocError, AllocResult};
-pub use global::{GlobalAllocator, SlabInfo};
+pub use global::{AddressInfo, GlobalAllocator, ObjectInfo, SlabInfo};
 pub use objects::{
     ClassStats, PerCpuSlab, SizeClass, SlabAllocResult, SlabAllocator, SlabDeallocResult,
     SlabPoolDeallocResult, SlabPoolExt, SlabPoolTrait, SlabTrait, StaticSlabPool,
 };
 pub use pages::{
     BuddyAllocator, BuddyInfo, CpuInfo, Fault, FrameAllocator, Frames, MAX_ORDER, ManagedSection,
-    PageFlags, PageRequest, Reclaim, ReclaimRequest, RegionReport, Urgency, Violation, Watermarks,
-    Zone, ZoneInfo,
+    PageFlags, PageInfo, PageRequest, PageUse, Reclaim, ReclaimRequest, RegionReport, Urgency,
+    Violation, Watermarks, Zone, ZoneInfo,
 };
 pub use platform::Platform;
 pub use report::{Inconsistency, Misuse};

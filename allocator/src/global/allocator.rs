@@ -19,7 +19,7 @@ use crate::{AllocError, AllocResult, Inconsistency, Platform};
 /// served like a size of 1, whatever the alignment.
 pub struct GlobalAllocator<P: Platform, const PAGE_SIZE: usize = 0x1000> {
     frames: FrameAllocator<P, PAGE_SIZE>,
-    objects: ObjectAllocator<P, PAGE_SIZE>,
+    pub(super) objects: ObjectAllocator<P, PAGE_SIZE>,
 }
 
 impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {

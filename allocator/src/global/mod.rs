@@ -2,11 +2,13 @@
 //!
 //! [`GlobalAllocator`] sends a small layout to the slabs and everything else to the pages.
 
+mod about;
 mod allocator;
 mod info;
 mod rust_alloc;
 #[cfg(test)]
 mod tests;
 
+pub use about::{AddressInfo, ObjectInfo};
 pub use allocator::GlobalAllocator;
 pub use info::SlabInfo;

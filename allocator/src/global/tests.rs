@@ -19,7 +19,7 @@ std::thread_local! {
 }
 
 /// One CPU without interrupts, whose physical addresses are its virtual ones.
-struct Host;
+pub(super) struct Host;
 
 // SAFETY: every test runs on one thread with an allocator of its own, so CPU 0 is never two
 // contexts at once; the translation is the identity; there are no interrupts.
@@ -49,13 +49,13 @@ unsafe impl Platform for Host {
 }
 
 /// An allocator with memory below it. The memory outlives it: fields are dropped in order.
-struct Rig {
-    global: GlobalAllocator<Host>,
+pub(super) struct Rig {
+    pub(super) global: GlobalAllocator<Host>,
     _memory: Vec<u8>,
 }
 
 impl Rig {
-    fn new(bytes: usize) -> Self {
+    pub(super) fn new(bytes: usize) -> Self {
         let mut memory = vec![0xa5; bytes];
         let global = GlobalAllocator::new();
         // SAFETY: the memory is used through the allocator only, and outlives it.
@@ -66,12 +66,12 @@ impl Rig {
         }
     }
 
-    fn free(&self, ptr: NonNull<u8>, layout: Layout) -> Result<(), AllocError> {
+    pub(super) fn free(&self, ptr: NonNull<u8>, layout: Layout) -> Result<(), AllocError> {
         // SAFETY: the tests free what they allocated, or something that is refused.
         unsafe { self.global.dealloc(ptr, layout) }
     }
 
-    fn is_recovered(&self) {
+    pub(super) fn is_recovered(&self) {
         assert_eq!(self.global.validate(), Ok(()));
         self.global.drain();
         assert_eq!(self.global.allocated_bytes(), 0);

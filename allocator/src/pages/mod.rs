@@ -15,6 +15,7 @@
 //!   pages for every CPU in front ([`shared`], and [`slow`] behind it), which others can [`drain`].
 //!   [`Frames`] owns what it allocates, [`reclaim`] asks others for memory.
 
+mod about;
 mod blocks;
 mod buddy;
 mod cache;
@@ -45,6 +46,7 @@ mod zones;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use about::{PageInfo, PageUse};
 pub use buddy::BuddyAllocator;
 pub use frame::MAX_ORDER;
 pub use handle::Frames;

@@ -289,7 +289,7 @@ impl Section {
 
     /// What the page at a frame of the section is used for.
     pub(super) fn flags(&self, pfn: Pfn) -> PageFlags {
-        match self.head(pfn).map(PageState::kind) {
+        match self.head(pfn).map(|(_, state)| state.kind()) {
             None | Some(Kind::Cached) => PageFlags::Free,
             Some(Kind::Slab) => PageFlags::Slab,
             Some(_) => PageFlags::Allocated,
@@ -306,14 +306,14 @@ impl Section {
     }
 
     /// The state of the allocated block that a frame of the section lies in.
-    fn head(&self, pfn: Pfn) -> Option<PageState> {
+    pub(super) fn head(&self, pfn: Pfn) -> Option<(Pfn, PageState)> {
         Order::all()
             .filter(|order| *order <= self.max_order)
             .map(|order| (order, pfn.block(order)))
             .take_while(|(_, start)| self.first <= *start)
-            .map(|(order, start)| (order, self.state(start)))
-            .find(|(order, state)| state.kind() != Kind::Nothing && *order <= state.order())
-            .map(|(_, state)| state)
+            .map(|(order, start)| (order, start, self.state(start)))
+            .find(|(order, _, state)| state.kind() != Kind::Nothing && *order <= state.order())
+            .map(|(_, start, state)| (start, state))
     }
 
     /// Makes an allocated block a [`Kind::Slab`] or a [`Kind::Block`].

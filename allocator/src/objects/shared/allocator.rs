@@ -199,6 +199,14 @@ impl Entry {
         self.descriptor().ok_or(AllocError::NotFound)
     }
 
+    /// The class of the slab, if there is one.
+    pub(super) fn class(self) -> Option<SizeClass> {
+        SizeClass::ALL
+            .get(self.0.addr() & CLASS_BITS)
+            .copied()
+            .filter(|_| !self.0.is_null())
+    }
+
     #[inline]
     pub(super) fn descriptor(self) -> Option<SharedRef> {
         SharedRef::from_ptr(self.0.map_addr(|addr| addr & !CLASS_BITS).cast())

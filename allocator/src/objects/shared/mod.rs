@@ -10,6 +10,7 @@
 //!
 //! [`drain`] brings everything back; [`descriptor`] is what is known about a slab.
 
+mod about;
 mod allocator;
 mod atomic;
 mod cpu;
