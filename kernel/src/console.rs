@@ -4,9 +4,13 @@ use core::fmt::{self, Write};
 
 use log::{LevelFilter, Log, Metadata, Record};
 
+use crate::recent;
 use crate::serial::Port;
 
 static COM1: Port = Port::new(0x3f8);
+
+/// What the console shows. More is remembered for reports.
+const SHOWN: LevelFilter = LevelFilter::Info;
 
 struct Console;
 
@@ -32,10 +36,11 @@ pub(crate) use println;
 
 impl Log for Console {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
+        metadata.level() <= SHOWN
     }
 
     fn log(&self, record: &Record<'_>) {
+        recent::remember(*record.args());
         if self.enabled(record.metadata()) {
             println!(
                 "[{:5}] {}: {}",
@@ -53,6 +58,6 @@ impl Log for Console {
 pub(crate) fn init() {
     COM1.init();
     if log::set_logger(&Console).is_ok() {
-        log::set_max_level(LevelFilter::Info);
+        log::set_max_level(LevelFilter::Debug);
     }
 }

@@ -14,7 +14,8 @@ use crate::arch::{apic, percpu, stack};
 use crate::backtrace;
 use crate::console::println;
 use crate::events::{self, Event, Hex, Text, Verdict};
-use crate::harness;
+use crate::whereabouts::{self, Place};
+use crate::{harness, recent};
 
 /// The CPU that reports: one, and once.
 static REPORTER: AtomicUsize = AtomicUsize::new(NOBODY);
@@ -54,11 +55,13 @@ pub(crate) struct Short<const N: usize> {
 }
 
 impl<const N: usize> Short<N> {
+    pub(crate) const EMPTY: Self = Self {
+        text: [0; N],
+        length: 0,
+    };
+
     pub(crate) fn new(text: fmt::Arguments<'_>) -> Self {
-        let mut short = Self {
-            text: [0; N],
-            length: 0,
-        };
+        let mut short = Self::EMPTY;
         // Only a failing `Display` can stop it, and then what came before stays.
         let _ = short.write_fmt(text);
         short
@@ -118,6 +121,7 @@ impl Report<'_> {
             println!("    in test {test}, on CPU {own}");
         }
         println!("registers:\n{}", self.registers);
+        whereabouts::print_pointers(self.registers);
         let mut frames = [Hex(0); backtrace::DEPTH];
         let mut count = 0;
         // A panic's first address is where it was called, which the chain has already.
@@ -142,6 +146,7 @@ impl Report<'_> {
                 other.stopped_at.load(Ordering::Acquire)
             );
         }
+        recent::print();
         let (passed, skipped) = harness::counts();
         events::emit(&Event::Result {
             verdict: self.verdict,
@@ -187,13 +192,14 @@ pub(crate) fn fault(frame: &TrapFrame, name: &str, cr2: Option<u64>) -> ! {
     };
     match cr2 {
         Some(address) => report(format_args!(
-            "{name}: {} of {address:#x}, which is {}",
+            "{name}: {} of {address:#x}, which is {}: {}",
             access(frame.error),
             if frame.error & 1 == 0 {
                 "not mapped"
             } else {
                 "not allowed"
             },
+            Place(address)
         )),
         None => report(format_args!("{name}, error code {:#x}", frame.error)),
     }

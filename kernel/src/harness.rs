@@ -191,6 +191,7 @@ fn run_one(test: &Test) {
         });
     };
     event(State::Start, None);
+    log::debug!("test {name} begins");
     let before = memory::pages_out();
     match (test.run)() {
         Outcome::Pass => {

@@ -23,9 +23,11 @@ mod harness;
 mod memory;
 mod pci;
 mod platform;
+mod recent;
 mod serial;
 mod settings;
 mod suites;
+mod whereabouts;
 
 use bootloader_api::config::Mapping;
 use bootloader_api::{BootInfo, BootloaderConfig, entry_point};

@@ -144,6 +144,14 @@ fn show() {
     }
 }
 
+/// What the firmware says that a physical address is; `None` if it lists nothing there.
+pub(crate) fn kind_of(phys: u64) -> Option<TypeName> {
+    let map = MAP.get()?;
+    let mut entries = map.firmware().iter();
+    let entry = entries.find(|entry| (entry.start..entry.end).contains(&phys))?;
+    Some(TypeName(entry.kind))
+}
+
 /// Pages that are not free, once every cache has been emptied. Page tables do not count: they stay.
 pub(crate) fn pages_out() -> usize {
     HEAP.drain();

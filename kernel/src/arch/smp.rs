@@ -224,6 +224,7 @@ pub(super) unsafe extern "C" fn enter(cpu: &'static Cpu) -> ! {
     // A request that was made before anybody could know of this CPU was not sent to it.
     shootdown::answer();
     timer::start();
+    log::debug!("up, APIC id {}", cpu.apic_id());
     STAGE.store(ALIVE, Ordering::Release);
     work::idle()
 }

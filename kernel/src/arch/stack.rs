@@ -128,6 +128,24 @@ pub(crate) fn guard(stack: &Range<u64>) -> Range<u64> {
     stack.start.saturating_sub(PAGE_SIZE)..stack.start
 }
 
+/// The CPU on whose stack an address lies, and which interrupts that stack is for, if it is for any.
+pub(crate) fn holding(address: u64) -> Option<(usize, Option<Ist>)> {
+    if boot().contains(&address) {
+        return Some((0, None));
+    }
+    percpu::all().find_map(|cpu| {
+        let stacks = cpu.stacks.get()?;
+        let ist = |ist: &Ist| stacks.interrupt(*ist).contains(&address);
+        if stacks.main().contains(&address) {
+            return Some((cpu.id(), None));
+        }
+        Ist::ALL
+            .into_iter()
+            .find(ist)
+            .map(|ist| (cpu.id(), Some(ist)))
+    })
+}
+
 /// A stack, found by its guard page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Overflow {

@@ -36,14 +36,18 @@ pub(crate) fn phys_to_virt(phys: u64) -> usize {
     virt
 }
 
+/// The physical address that a virtual one of the direct map stands for.
+pub(crate) fn direct(virt: u64) -> Option<u64> {
+    let offset = OFFSET.load(Ordering::Relaxed);
+    (offset..END.load(Ordering::Relaxed))
+        .contains(&virt)
+        .then(|| virt - offset)
+}
+
 /// The physical address behind a virtual one; `None` if nothing is mapped there.
 pub(crate) fn virt_to_phys(virt: usize) -> Option<u64> {
     let virt = virt as u64;
-    let offset = OFFSET.load(Ordering::Relaxed);
-    if (offset..END.load(Ordering::Relaxed)).contains(&virt) {
-        return Some(virt - offset);
-    }
-    walk(virt).map(|mapping| mapping.phys)
+    direct(virt).or_else(|| walk(virt).map(|mapping| mapping.phys))
 }
 
 /// One translation, as the page tables have it.

@@ -1,6 +1,7 @@
 //! Tests that fail on purpose, each in its own way, so that the host can show that it tells them
 //! apart. They run only when asked for by name.
 
+use alloc::boxed::Box;
 use core::arch::asm;
 use core::hint::black_box;
 use core::ptr;
@@ -11,6 +12,7 @@ use x86_64::instructions::tables::lidt;
 use x86_64::structures::DescriptorTablePointer;
 
 use crate::arch::cpu::{self, Exit};
+use crate::arch::work;
 use crate::events::Verdict;
 use crate::harness::{Outcome, kernel_tests};
 
@@ -71,6 +73,25 @@ kernel_tests! { "proof", Proof:
         let nowhere = ptr::without_provenance::<u64>(0xffff_ffff_ffff_0000);
         // SAFETY: none; it faults, which is the point.
         black_box(unsafe { nowhere.read_volatile() });
+    }
+
+    /// Follows a pointer that is none, read from an object that is free.
+    fn wild_pointer() on [smp4] {
+        work::on_all(&|id| log::debug!("CPU {id} is here"));
+        let object = Box::into_raw(Box::new(0x1234_5678_9abc_def0_u64));
+        // SAFETY: it came from a box. What follows reads through it all the same, which is the point.
+        drop(unsafe { Box::from_raw(object) });
+        // SAFETY: none; it faults.
+        unsafe {
+            asm!(
+                "mov rdi, {object}",
+                "mov rax, {wild}",
+                "mov rax, [rax]",
+                object = in(reg) object,
+                wild = in(reg) 0x1234_5678_9abc_def0_u64,
+                out("rdi") _, out("rax") _,
+            );
+        }
     }
 
     /// Asks to be skipped.

@@ -24,6 +24,7 @@ pub(crate) fn trials(stage: &Arc<Stage>) -> Vec<Trial> {
             ("runner::reports_failed_assertion", failed_assertion),
             ("runner::reports_panic", panic),
             ("runner::reports_fault", fault),
+            ("runner::reports_wild_pointer", wild_pointer),
             ("runner::reports_stack_overflow", stack_overflow),
             ("runner::reports_triple_fault", triple_fault),
             ("runner::reports_hang", hang),
@@ -61,6 +62,31 @@ fn fault(stage: &Stage, name: &str) -> Result<(), Failed> {
         "in  0x",
         " at kernel/src/",
     ])
+}
+
+/// The serial log says what the registers lead to, and what every CPU logged last.
+fn wild_pointer(stage: &Stage, name: &str) -> Result<(), Failed> {
+    let machine = MACHINES.iter().find(|machine| machine.name == "smp4");
+    let machine = machine.ok_or("no machine of that name")?;
+    let words = Words::Append("test=proof::wild_pointer".into());
+    let vm = stage.vm(name, machine, &stage.kernel.image, words);
+    let boot = stage.boot(vm, Some(&stage.kernel.symbols), stage.test_time)?;
+    boot.is(|outcome| matches!(outcome, Outcome::Faulted(_)))?;
+    let serial = String::from_utf8_lossy(&boot.run.serial);
+    expect(
+        &serial,
+        &[
+            "*** general protection fault",
+            "rdi leads to the 8-byte object at 0x",
+            ", which is free, in a slab 0x",
+            "recent log lines:",
+            "CPU 0: test proof::wild_pointer begins",
+        ],
+    )?;
+    for cpu in 0..4 {
+        expect(&serial, &[&format!("  CPU {cpu}: CPU {cpu} is here\n")])?;
+    }
+    Ok(())
 }
 
 fn stack_overflow(stage: &Stage, name: &str) -> Result<(), Failed> {
