@@ -75,10 +75,12 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             .is_some_and(|cpu| cpu.lock.is_active() || cpu.moving.load(Ordering::Relaxed))
     }
 
+    /// What handlers put into the caches meanwhile may stay: else they could keep this going for ever.
     fn drain_own(&self) -> usize {
         let mut pages = 0;
         for stack in Stack::all() {
-            loop {
+            let mut left = self.with_own(|cpu, _| cpu.count(stack)).unwrap_or(0);
+            while left != 0 {
                 let mut tree = self.tree.0.lock();
                 let moved = self.with_own(|cpu, held| {
                     held.forget();
@@ -86,7 +88,10 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
                 });
                 match moved {
                     None | Some(0) => break,
-                    Some(moved) => pages += moved << stack.order().log2(),
+                    Some(moved) => {
+                        pages += moved << stack.order().log2();
+                        left = left.saturating_sub(moved);
+                    }
                 }
             }
         }

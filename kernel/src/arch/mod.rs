@@ -10,6 +10,7 @@ pub(crate) mod shootdown;
 pub(crate) mod smp;
 pub(crate) mod space;
 pub(crate) mod stack;
+pub(crate) mod step;
 pub(crate) mod storm;
 pub(crate) mod timer;
 pub(crate) mod trampoline;

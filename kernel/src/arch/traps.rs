@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use x86_64::VirtAddr;
 use x86_64::registers::control::Cr2;
 
-use super::{apic, probe, shootdown, timer, work};
+use super::{apic, probe, shootdown, step, timer, work};
 use crate::failure;
 
 /// Bytes between two entry stubs.
@@ -190,6 +190,7 @@ pub(crate) static BREAKPOINTS: AtomicU64 = AtomicU64::new(0);
 /// Interrupts that nobody had asked for, or had withdrawn.
 pub(crate) static SPURIOUS: AtomicU64 = AtomicU64::new(0);
 
+const DEBUG: u8 = 1;
 const NMI: u8 = 2;
 const BREAKPOINT: u8 = 3;
 const PAGE_FAULT: u8 = 14;
@@ -252,6 +253,7 @@ extern "C" fn trap_handler(frame: &mut TrapFrame) {
                 SPURIOUS.fetch_add(1, Ordering::Relaxed);
             }
         }
+        DEBUG if step::handle(frame) => {}
         PAGE_FAULT if probe::mend(frame) => {}
         PAGE_FAULT => failure::fault(frame, name(frame.vector), Some(Cr2::read_raw())),
         0..32 => failure::fault(frame, name(frame.vector), None),

@@ -7,6 +7,7 @@ mod collections;
 mod conformance;
 mod dma;
 mod hot_plug;
+mod interrupts;
 mod low_memory;
 mod memory_map;
 mod objects;
