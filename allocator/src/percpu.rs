@@ -13,6 +13,8 @@ use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
+use crate::Platform;
+
 #[cfg(loom)]
 use self::modelled::{AtomicBool, UnsafeCell, light_barrier};
 #[cfg(not(loom))]
@@ -226,6 +228,20 @@ impl<T> CpuTable<T> {
     #[inline]
     pub(crate) fn get(&self, cpu: usize) -> Option<&T> {
         let state = self.entry(cpu)?.load(Ordering::Acquire);
+        // SAFETY: `install` was promised a value that stays.
+        unsafe { state.as_ref() }
+    }
+
+    /// The state of the CPU that runs this code, if it has one already. The caller is pinned.
+    #[inline]
+    pub(crate) fn own<P: Platform>(&self) -> Option<&T> {
+        let cpu = P::cpu_id();
+        if P::MAX_CPUS > NEAR {
+            return self.get(cpu);
+        }
+        debug_assert!(cpu < P::MAX_CPUS);
+        // SAFETY: `Platform` promises a number below `MAX_CPUS`, so below `NEAR` here.
+        let state = unsafe { self.near.get_unchecked(cpu) }.load(Ordering::Acquire);
         // SAFETY: `install` was promised a value that stays.
         unsafe { state.as_ref() }
     }

@@ -6,90 +6,13 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering}
 
 use super::frame::{Order, Pfn};
 use super::section::SectionRef;
+use super::stack::{BASES, ENTRIES, Group, STACKS, Stack};
 use super::state::{Kind, PageState};
 use super::zone::Zone;
 use crate::percpu::BiasedLock;
 
-/// Orders 0 to 9 are cached: with 4 KiB pages, everything up to 2 MiB.
-const ORDERS: usize = 10;
-
-/// Every order twice: for any memory, and for memory below 4 GiB where there is other memory too.
-const STACKS: usize = 2 * ORDERS;
-
-/// How many blocks a stack holds at most.
-const CAPACITY: [usize; STACKS] = [
-    64, 32, 16, 16, 12, 8, 8, 8, 8, 8, // any memory
-    24, 8, 8, 4, 2, 2, 2, 2, 2, 2, // low memory
-];
-
-/// A stack of a CPU has at most this share of the free memory, divided by the number of CPUs: what
-/// is in caches does not merge.
-const SHARE: usize = 16;
-
-/// Where each stack begins among the entries, and where the last one ends.
-const BASES: [usize; STACKS + 1] = {
-    let mut bases = [0; STACKS + 1];
-    let mut i = 0;
-    while i < STACKS {
-        bases[i + 1] = bases[i] + CAPACITY[i];
-        i += 1;
-    }
-    bases
-};
-
-const ENTRIES: usize = BASES[STACKS];
-
 /// The most blocks that move between a cache and the tree under one hold of the lock.
 pub(super) const BATCH: usize = 32;
-
-/// One of a CPU's stacks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stack {
-    /// Below `STACKS`.
-    index: usize,
-    order: Order,
-}
-
-impl Stack {
-    /// The stack for blocks of `order`, if that order is cached.
-    #[inline]
-    pub(super) const fn of(order: Order, low: bool) -> Option<Self> {
-        if order.index() >= ORDERS {
-            return None;
-        }
-        Some(Self {
-            index: if low {
-                order.index() + ORDERS
-            } else {
-                order.index()
-            },
-            order,
-        })
-    }
-
-    /// All stacks.
-    pub(super) fn all() -> impl Iterator<Item = Self> {
-        Order::all()
-            .flat_map(|order| [Self::of(order, false), Self::of(order, true)])
-            .flatten()
-    }
-
-    #[inline]
-    pub(super) const fn order(self) -> Order {
-        self.order
-    }
-
-    /// How many blocks a CPU may keep here when `cpus` share `free` pages.
-    fn limit(self, free: usize, cpus: usize) -> usize {
-        let share = free / (SHARE * cpus);
-        CAPACITY[self.index].min(share >> self.order.log2())
-    }
-
-    #[inline]
-    const fn base(self) -> usize {
-        BASES[self.index]
-    }
-}
 
 /// A cached block: its address, and where its state is.
 #[derive(Debug, Clone, Copy)]
@@ -140,8 +63,8 @@ pub(super) struct Recent {
     /// Pages from `start` up to the frontier, as far as that had come.
     pages: usize,
     states: NonNull<AtomicU8>,
-    /// Blocks from here belong on the stacks for low memory.
-    low: bool,
+    /// The stacks that blocks from here belong on.
+    pub(super) group: Group,
 }
 
 impl Recent {
@@ -150,7 +73,7 @@ impl Recent {
         start: 0,
         pages: 0,
         states: NonNull::dangling(),
-        low: false,
+        group: Group::ANY,
     };
 
     pub(super) fn new(section: SectionRef, has_normal: bool) -> Self {
@@ -158,7 +81,11 @@ impl Recent {
             start: section.start(),
             pages: section.frontier().since(section.first()),
             states: section.states(),
-            low: has_normal && section.zone() != Zone::Normal,
+            group: if has_normal && section.zone() != Zone::Normal {
+                Group::LOW
+            } else {
+                Group::ANY
+            },
         }
     }
 
@@ -178,18 +105,14 @@ impl Recent {
         // CPU has not been made to forget it.
         Some(unsafe { state.as_ref() })
     }
-
-    #[inline]
-    pub(super) const fn is_low(&self) -> bool {
-        self.low
-    }
 }
 
 /// What only the holder of a CPU's lock touches.
 #[repr(C)]
 pub(super) struct Held {
     pub(super) recent: Recent,
-    entries: [Entry; ENTRIES],
+    addrs: [usize; ENTRIES],
+    states: [NonNull<AtomicU8>; ENTRIES],
 }
 
 // SAFETY: the pointers refer to section metadata, which any CPU may use.
@@ -200,20 +123,43 @@ impl Held {
     pub(super) const fn forget(&mut self) {
         self.recent = Recent::NONE;
     }
-}
 
-/// How many blocks a stack has, and may have.
-struct Level {
-    /// Written under the lock of the CPU, read by statistics. At most the capacity.
-    count: AtomicU32,
-    /// Written under the lock of the tree. At most the capacity.
-    limit: AtomicU32,
+    /// # Safety
+    ///
+    /// `index` is below `ENTRIES`.
+    #[inline]
+    unsafe fn entry(&self, index: u32) -> Entry {
+        // SAFETY: the caller promised it.
+        let addr = unsafe { *self.addrs.get_unchecked(index as usize) };
+        // SAFETY: as above.
+        let state = unsafe { *self.states.get_unchecked(index as usize) };
+        Entry { addr, state }
+    }
+
+    /// # Safety
+    ///
+    /// `index` is below `ENTRIES`.
+    #[inline]
+    unsafe fn set_entry(&mut self, index: u32, entry: Entry) {
+        // SAFETY: the caller promised it.
+        *unsafe { self.addrs.get_unchecked_mut(index as usize) } = entry.addr;
+        // SAFETY: as above.
+        *unsafe { self.states.get_unchecked_mut(index as usize) } = entry.state;
+    }
 }
 
 /// A CPU's page caches.
 #[repr(C, align(64))]
 pub(crate) struct CpuPages {
-    levels: [Level; STACKS],
+    // What the stacks have, and may have, as indices of the entries.
+    /// One past the topmost entry. Written under the lock of the CPU, read by statistics. From
+    /// the base to the base and the capacity.
+    tops: [AtomicU32; STACKS],
+    /// The first entry.
+    bases: [u32; STACKS],
+    /// One past the last entry that may be used now. Written under the lock of the tree. In the
+    /// same range as the top.
+    ends: [AtomicU32; STACKS],
     /// A context on this CPU has pages on their way from a cache to the tree.
     pub(super) moving: AtomicBool,
     /// This CPU is in the reclaim callback.
@@ -232,54 +178,53 @@ const _: () = assert!(size_of::<usize>() != 8 || size_of::<CpuPages>() <= 4096);
 impl CpuPages {
     pub(super) fn new() -> Self {
         Self {
-            levels: [const {
-                Level {
-                    count: AtomicU32::new(0),
-                    limit: AtomicU32::new(0),
-                }
-            }; STACKS],
+            tops: core::array::from_fn(|i| AtomicU32::new(BASES[i])),
+            bases: core::array::from_fn(|i| BASES[i]),
+            ends: core::array::from_fn(|i| AtomicU32::new(BASES[i])),
             moving: AtomicBool::new(false),
             reclaiming: AtomicBool::new(false),
             refills: AtomicUsize::new(0),
             drains: AtomicUsize::new(0),
             lock: BiasedLock::new(Held {
                 recent: Recent::NONE,
-                entries: [Entry::NONE; ENTRIES],
+                addrs: [0; ENTRIES],
+                states: [NonNull::dangling(); ENTRIES],
             }),
         }
     }
 
+    #[inline]
+    fn top(&self, stack: Stack) -> &AtomicU32 {
+        // SAFETY: the index of a stack is below `STACKS`.
+        unsafe { self.tops.get_unchecked(stack.index()) }
+    }
+
+    #[inline]
+    fn base(&self, stack: Stack) -> u32 {
+        // SAFETY: as above.
+        unsafe { *self.bases.get_unchecked(stack.index()) }
+    }
+
+    #[inline]
+    fn end(&self, stack: Stack) -> &AtomicU32 {
+        // SAFETY: as above.
+        unsafe { self.ends.get_unchecked(stack.index()) }
+    }
+
     /// Sets how much of the `free` pages this CPU, one of `cpus`, may keep in a stack.
     pub(super) fn set_limit(&self, stack: Stack, free: usize, cpus: usize) {
-        #[expect(clippy::cast_possible_truncation, reason = "a capacity is below 100")]
-        let limit = stack.limit(free, cpus) as u32;
-        self.levels[stack.index]
-            .limit
-            .store(limit, Ordering::Relaxed);
+        let end = self.base(stack) + stack.limit(free, cpus);
+        self.end(stack).store(end, Ordering::Relaxed);
     }
 
-    #[inline]
     pub(super) fn count(&self, stack: Stack) -> usize {
-        self.levels[stack.index].count.load(Ordering::Relaxed) as usize
-    }
-
-    #[inline]
-    fn limit(&self, stack: Stack) -> usize {
-        self.levels[stack.index].limit.load(Ordering::Relaxed) as usize
-    }
-
-    #[inline]
-    fn set_count(&self, stack: Stack, count: usize) {
-        #[expect(clippy::cast_possible_truncation, reason = "a capacity is below 100")]
-        let count = count as u32;
-        self.levels[stack.index]
-            .count
-            .store(count, Ordering::Relaxed);
+        (self.top(stack).load(Ordering::Relaxed) - self.base(stack)) as usize
     }
 
     /// How many blocks are moved when the stack is empty or full.
     pub(super) fn batch(&self, stack: Stack) -> usize {
-        self.limit(stack).div_ceil(2)
+        let limit = self.end(stack).load(Ordering::Relaxed) - self.base(stack);
+        limit.div_ceil(2) as usize
     }
 
     /// Pages in all stacks.
@@ -290,12 +235,29 @@ impl CpuPages {
     }
 
     /// Takes the topmost entry off.
-    #[inline]
     pub(super) fn pop(&self, held: &Held, stack: Stack) -> Option<Entry> {
-        let count = self.count(stack).checked_sub(1)?;
-        self.set_count(stack, count);
-        // SAFETY: a count is at most the capacity, so this is one of the stack's entries.
-        Some(unsafe { *held.entries.get_unchecked(stack.base() + count) })
+        self.pop_if(held, stack, |_| true)
+    }
+
+    /// Takes the topmost entry off if `check`, which may change its block, agrees.
+    #[inline(always)]
+    pub(super) fn pop_if(
+        &self,
+        held: &Held,
+        stack: Stack,
+        check: impl FnOnce(&Entry) -> bool,
+    ) -> Option<Entry> {
+        let top = self.top(stack).load(Ordering::Relaxed);
+        if top == self.base(stack) {
+            return None;
+        }
+        // SAFETY: a top above the base is above one of the stack's entries.
+        let entry = unsafe { held.entry(top - 1) };
+        if !check(&entry) {
+            return None;
+        }
+        self.top(stack).store(top - 1, Ordering::Relaxed);
+        Some(entry)
     }
 
     /// Pops as many entries as `out` takes, and returns how many those are.
@@ -311,20 +273,27 @@ impl CpuPages {
         popped
     }
 
-    #[inline]
     pub(super) fn is_full(&self, stack: Stack) -> bool {
-        self.count(stack) >= self.limit(stack)
+        self.top(stack).load(Ordering::Relaxed) >= self.end(stack).load(Ordering::Relaxed)
     }
 
-    /// Adds an entry to a stack that is not full.
-    #[inline]
-    pub(super) fn push(&self, held: &mut Held, stack: Stack, entry: Entry) {
-        let count = self.count(stack);
-        debug_assert!(count < self.limit(stack));
-        // SAFETY: a count is below the limit here, and that is at most the capacity, so this is
-        // one of the stack's entries.
-        unsafe { *held.entries.get_unchecked_mut(stack.base() + count) = entry };
-        self.set_count(stack, count + 1);
+    /// Adds an entry, if the stack is not full and `check`, which may change its block, agrees.
+    #[inline(always)]
+    pub(super) fn push_if(
+        &self,
+        held: &mut Held,
+        stack: Stack,
+        entry: Entry,
+        check: impl FnOnce(&Entry) -> bool,
+    ) -> bool {
+        let top = self.top(stack).load(Ordering::Relaxed);
+        if top >= self.end(stack).load(Ordering::Relaxed) || !check(&entry) {
+            return false;
+        }
+        // SAFETY: a top below an end is one of the stack's entries.
+        unsafe { held.set_entry(top, entry) };
+        self.top(stack).store(top + 1, Ordering::Relaxed);
+        true
     }
 
     /// Moves up to `limit` of the oldest entries of a stack out, and returns how many.
@@ -335,18 +304,28 @@ impl CpuPages {
         limit: usize,
         out: &mut [Entry; BATCH],
     ) -> usize {
-        let count = self.count(stack);
-        let moved = count.min(limit).min(BATCH);
-        let entries = &mut held.entries[stack.base()..stack.base() + count];
-        out[..moved].copy_from_slice(&entries[..moved]);
-        entries.copy_within(moved.., 0);
-        self.set_count(stack, count - moved);
+        let moved = self.count(stack).min(limit).min(BATCH);
+        for (slot, entry) in out[..moved].iter_mut().zip(self.entries(held, stack)) {
+            *slot = entry;
+        }
+        let (base, top) = (self.base(stack), self.top(stack).load(Ordering::Relaxed));
+        #[expect(clippy::cast_possible_truncation, reason = "at most a batch")]
+        let (rest, new_top) = (base as usize + moved..top as usize, top - moved as u32);
+        held.addrs.copy_within(rest.clone(), base as usize);
+        held.states.copy_within(rest, base as usize);
+        self.top(stack).store(new_top, Ordering::Relaxed);
         moved
     }
 
-    /// The entries of a stack, for validation.
-    pub(super) fn entries<'a>(&self, held: &'a Held, stack: Stack) -> &'a [Entry] {
-        &held.entries[stack.base()..stack.base() + self.count(stack)]
+    /// The entries of a stack, oldest first.
+    pub(super) fn entries(&self, held: &Held, stack: Stack) -> impl Iterator<Item = Entry> {
+        let used = self.base(stack) as usize..self.top(stack).load(Ordering::Relaxed) as usize;
+        let states = held.states[used.clone()].iter();
+        let pairs = held.addrs[used].iter().zip(states);
+        pairs.map(|(addr, state)| Entry {
+            addr: *addr,
+            state: *state,
+        })
     }
 }
 
@@ -365,26 +344,4 @@ pub(super) const fn allocated(order: Order) -> PageState {
 /// An entry for a block of a section.
 pub(super) fn entry<const PAGE_SIZE: usize>(section: SectionRef, pfn: Pfn) -> Entry {
     Entry::new(section.addr::<PAGE_SIZE>(pfn), section.state_byte(pfn))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cpu_keeps_a_small_share_of_what_is_free() {
-        let limit = |order, pages, cpus| {
-            Stack::of(Order::new(order).unwrap(), false)
-                .unwrap()
-                .limit(pages, cpus)
-        };
-        // 16 MiB: nothing of 2 MiB, some single pages.
-        assert_eq!((limit(9, 1 << 12, 1), limit(0, 1 << 12, 1)), (0, 64));
-        assert_eq!(limit(0, 1 << 12, 32), 8);
-        // 16 GiB: everything.
-        assert_eq!((limit(9, 1 << 22, 4), limit(0, 1 << 22, 4)), (8, 64));
-        for stack in Stack::all() {
-            assert!(stack.limit(usize::MAX, 1) <= BASES[stack.index + 1] - BASES[stack.index]);
-        }
-    }
 }

@@ -7,9 +7,10 @@
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 
-use super::cache::{BATCH, CpuPages, Entry, Held, Stack};
+use super::cache::{BATCH, CpuPages, Entry, Held};
 use super::pin::{Moving, Pinned};
 use super::shared::{FrameAllocator, Tree};
+use super::stack::Stack;
 use crate::percpu::Claim;
 use crate::sync::IrqGuard;
 use crate::{AllocError, AllocResult, Platform};

@@ -3,7 +3,7 @@
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
-use super::cache::{BATCH, Entry, Stack};
+use super::cache::{BATCH, Entry};
 use super::frame::Order;
 use super::info::{BuddyInfo, CpuInfo, ManagedSection};
 use super::reclaim::{Reclaim, Watermarks};
@@ -11,6 +11,7 @@ use super::region::RegionReport;
 use super::request::Demand;
 use super::section::SectionRef;
 use super::shared::{FrameAllocator, Tree};
+use super::stack::Stack;
 use super::state::PageFlags;
 use super::validate::{self, Fault, Violation};
 use super::zone::Zone;
@@ -319,9 +320,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         let own = self.with_own(|cpu, held| {
             Stack::all().find_map(|stack| {
                 cpu.entries(held, stack)
-                    .iter()
                     .find(|entry| !entry.is_cached(stack.order()))
-                    .copied()
             })
         });
         match own.flatten() {

@@ -12,8 +12,9 @@
 //! - [`zones`] chooses the section that serves a request.
 //! - [`BuddyAllocator`] is all of it for one owner.
 //! - [`FrameAllocator`] is all of it for all CPUs: the same behind a lock, with a [`cache`] of
-//!   pages for every CPU in front ([`shared`], and [`slow`] behind it), which others can [`drain`].
-//!   [`Frames`] owns what it allocates, [`reclaim`] asks others for memory.
+//!   pages for every CPU in front, a [`stack`] for each order ([`shared`], and [`slow`] behind it),
+//!   which others can [`drain`]. [`Frames`] owns what it allocates, [`reclaim`] asks others for
+//!   memory.
 
 mod about;
 mod blocks;
@@ -36,6 +37,7 @@ mod section;
 mod shared;
 mod slab_window;
 mod slow;
+mod stack;
 mod state;
 mod tree;
 mod validate;

@@ -2,13 +2,14 @@
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::cache::{CpuPages, Entry, Held, Recent, Stack, allocated, cached};
+use super::cache::{CpuPages, Entry, Held, Recent, allocated, cached};
 use super::frame::{Order, Pfn};
 use super::index::SectionIndex;
 use super::pin::Pinned;
 use super::reclaim::Reclaim;
 use super::request::{Demand, PageRequest, align_order};
 use super::section::SectionRef;
+use super::stack::Stack;
 use super::zone::Zone;
 use super::zones::Zones;
 use crate::percpu::CpuTable;
@@ -107,15 +108,14 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     /// As there.
     #[inline]
     pub fn alloc_pages(&self, count: usize, align: usize) -> AllocResult<usize> {
-        let order = Order::covering(count).ok_or(AllocError::InvalidParam)?;
-        let need = order.max(align_order::<PAGE_SIZE>(align)?);
-        if need == order
-            && let Some(stack) = Stack::of(order, false)
+        // Every block has the alignments 0 and `PAGE_SIZE`.
+        if align & !PAGE_SIZE == 0
+            && let Some(stack) = Stack::exact(count)
             && let Some(addr) = self.pop(stack)
         {
             return Ok(addr);
         }
-        self.allocate_or_reclaim(&Demand::block(order, need))
+        self.alloc_pages_slowly(count, align)
     }
 
     /// [`alloc_pages`](Self::alloc_pages) without the rounding: exactly `count` pages.
@@ -238,20 +238,28 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         Stack::of(demand.order, has_normal)
     }
 
-    /// Takes a block from this CPU's cache.
+    /// Takes a block from this CPU's cache. Calls nothing, so that it costs its callers no
+    /// registers: a block in the wrong state is left for [`pop_slowly`](Self::pop_slowly).
     #[inline(always)]
     pub(super) fn pop(&self, stack: Stack) -> Option<usize> {
         let _pinned = Pinned::<P>::new();
-        let cpu = self.shared.cpus.get(P::cpu_id())?;
+        let cpu = self.shared.cpus.own::<P>()?;
         // SAFETY: this is the CPU of that state, and it is pinned.
         let held = unsafe { cpu.lock.enter() }.ok()?;
-        let entry = cpu.pop(&held, stack)?;
-        drop(held);
+        let order = stack.order();
+        let entry = cpu.pop_if(&held, stack, |entry| {
+            entry.turn(cached(order), allocated(order))
+        })?;
+        Some(entry.addr)
+    }
+
+    /// As [`pop`](Self::pop), and a block in the wrong state is dropped and reported.
+    pub(super) fn pop_slowly(&self, stack: Stack) -> Option<usize> {
+        let entry = self.with_own(|cpu, held| cpu.pop(held, stack))??;
         self.take_out(entry, stack.order())
     }
 
     /// Makes a block that was popped from a cache an allocated one.
-    #[inline(always)]
     pub(super) fn take_out(&self, entry: Entry, order: Order) -> Option<usize> {
         if entry.turn(cached(order), allocated(order)) {
             return Some(entry.addr);
@@ -260,21 +268,38 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         None
     }
 
-    /// Puts a block into this CPU's cache, if it is allocated with that count and there is room.
+    /// Puts a block into this CPU's cache, if it is allocated with that count, lies where the CPU
+    /// freed lately, and there is room. Calls nothing, as `pop`.
     #[inline(always)]
-    pub(super) fn push(&self, addr: usize, count: usize) -> bool {
+    fn push(&self, addr: usize, count: usize) -> bool {
+        let Some(stack) = Stack::exact(count) else {
+            return false;
+        };
         let _pinned = Pinned::<P>::new();
-        let Some(cpu) = self.shared.cpus.get(P::cpu_id()) else {
+        let Some(cpu) = self.shared.cpus.own::<P>() else {
             return false;
         };
         // SAFETY: this is the CPU of that state, and it is pinned.
         let Ok(mut held) = (unsafe { cpu.lock.enter() }) else {
             return false;
         };
-        self.push_to(cpu, &mut held, addr, count)
+        Self::push_known(cpu, &mut held, addr, stack)
     }
 
     #[inline(always)]
+    fn push_known(cpu: &CpuPages, held: &mut Held, addr: usize, stack: Stack) -> bool {
+        let recent = &held.recent;
+        let Some(state) = recent.state::<PAGE_SIZE>(addr) else {
+            return false;
+        };
+        let (stack, order) = (stack.within(recent.group), stack.order());
+        let entry = Entry::new(addr, state);
+        cpu.push_if(held, stack, entry, |entry| {
+            entry.turn(allocated(order), cached(order))
+        })
+    }
+
+    /// As [`push`](Self::push), wherever the block lies.
     pub(super) fn push_to(
         &self,
         cpu: &CpuPages,
@@ -282,29 +307,17 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         addr: usize,
         count: usize,
     ) -> bool {
-        let Some(order) = Order::covering(count) else {
+        let Some(stack) = Order::covering(count).and_then(|order| Stack::of(order, false)) else {
             return false;
         };
         if held.recent.state::<PAGE_SIZE>(addr).is_none() && !self.learn(held, addr) {
             return false;
         }
-        let (Some(state), Some(stack)) = (
-            held.recent.state::<PAGE_SIZE>(addr),
-            Stack::of(order, held.recent.is_low()),
-        ) else {
-            return false;
-        };
-        let entry = Entry::new(addr, state);
-        if cpu.is_full(stack) || !entry.turn(allocated(order), cached(order)) {
-            return false;
-        }
-        cpu.push(held, stack, entry);
-        true
+        Self::push_known(cpu, held, addr, stack)
     }
 
     /// Lets this CPU know the section of `addr`, if there is one.
-    #[cold]
-    pub(super) fn learn(&self, held: &mut Held, addr: usize) -> bool {
+    fn learn(&self, held: &mut Held, addr: usize) -> bool {
         let Some(section) = self.shared.index.find(addr) else {
             return false;
         };
@@ -316,14 +329,13 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     /// Runs `with` on this CPU's caches, if there are some and they can be had now.
     pub(super) fn with_own<R>(&self, with: impl FnOnce(&CpuPages, &mut Held) -> R) -> Option<R> {
         let _pinned = Pinned::<P>::new();
-        let cpu = self.shared.cpus.get(P::cpu_id())?;
+        let cpu = self.shared.cpus.own::<P>()?;
         // SAFETY: this is the CPU of that state, and it is pinned.
         let mut held = unsafe { cpu.lock.enter() }.ok()?;
         Some(with(cpu, &mut held))
     }
 
     /// A block in a cache was freed or handed out behind the cache's back: it is dropped.
-    #[cold]
     fn report_corrupted(&self, addr: usize) {
         self.count_corrupted();
         P::misuse(&Misuse::Block { addr });

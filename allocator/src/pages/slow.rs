@@ -3,12 +3,13 @@
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
-use super::cache::{BATCH, CpuPages, Entry, Held, Stack, cached, entry};
+use super::cache::{BATCH, CpuPages, Entry, Held, cached, entry};
 use super::frame::Order;
 use super::pin::Pinned;
 use super::reclaim::ReclaimRequest;
-use super::request::Demand;
+use super::request::{Demand, PageRequest};
 use super::shared::{FrameAllocator, Tree};
+use super::stack::Stack;
 use super::zones::Zones;
 use crate::percpu::CpuTable;
 use crate::sync::IrqGuard;
@@ -20,6 +21,12 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     #[inline(never)]
     pub(super) fn free_slowly(&self, addr: usize, count: usize) -> AllocResult {
         self.ensure_cpu();
+        if self
+            .with_own(|cpu, held| self.push_to(cpu, held, addr, count))
+            .unwrap_or(false)
+        {
+            return Ok(());
+        }
         let mut tree = self.tree.0.lock();
         if self.free_with_spill(&mut tree, addr, count) {
             return Ok(());
@@ -84,6 +91,13 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         }
     }
 
+    /// The rest of the ways to allocate a block, and all errors.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn alloc_pages_slowly(&self, count: usize, align: usize) -> AllocResult<usize> {
+        self.allocate(&PageRequest::new(count).align(align))
+    }
+
     /// An allocation that the cache could not serve.
     #[cold]
     #[inline(never)]
@@ -117,6 +131,12 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         /// While others take what is drained, or move it, it may be there in the next round.
         const ROUNDS: usize = 64;
         self.ensure_cpu();
+        if let Some(addr) = self
+            .stack_for(demand)
+            .and_then(|stack| self.pop_slowly(stack))
+        {
+            return Ok((addr, None));
+        }
         for _ in 0..ROUNDS {
             if let Ok(taken) = self.allocate_locked(&mut self.tree.0.lock(), demand) {
                 return Ok(taken);
@@ -171,7 +191,8 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             });
             // Lowest addresses on top: memory stays together at the high end.
             for entry in batch[..filled].iter().rev() {
-                cpu.push(&mut held, stack, *entry);
+                let has_room = cpu.push_if(&mut held, stack, *entry, |_| true);
+                debug_assert!(has_room, "a batch is at most what an empty stack may have");
             }
         }
         let pressure = zones.pressure(section.zone(), demand);
