@@ -4,20 +4,21 @@
 use core::num::NonZeroUsize;
 use core::ptr::NonNull;
 
+use super::bits::{self, MOST_WORDS, Word};
 use super::chunk::{ChunkRef, Chunks};
-use super::size_class::{MAX_OBJECTS, SizeClass};
+use super::size_class::SizeClass;
 use super::slab::{Arena, Slab, SlabRef};
 
-const MOST_WORDS: usize = MAX_OBJECTS / 64;
-const FEW_WORDS: usize = 8;
+const FEW_OBJECTS: usize = 512;
+const FEW_WORDS: usize = bits::words(FEW_OBJECTS);
 
-/// How many classes have slabs with more objects than `FEW_WORDS` words have bits.
+/// How many classes have slabs with more than `FEW_OBJECTS` objects.
 const LARGE: usize = 3;
 const SMALL: usize = SizeClass::COUNT - LARGE + 2;
 
 /// A descriptor, and what finding it by address takes.
 #[repr(C)]
-pub(super) struct Node<B: ?Sized = [u64]> {
+pub(super) struct Node<B: ?Sized = [Word]> {
     pub(super) left: Option<SlabRef>,
     pub(super) right: Option<SlabRef>,
     /// The chunk this node came from; `None` for one inside [`Nodes`].
@@ -30,7 +31,7 @@ pub(super) struct Node<B: ?Sized = [u64]> {
     pub(super) slab: Slab<B>,
 }
 
-impl<const WORDS: usize> Node<[u64; WORDS]> {
+impl<const WORDS: usize> Node<[Word; WORDS]> {
     const UNUSED: Self = Self {
         left: None,
         right: None,
@@ -38,7 +39,7 @@ impl<const WORDS: usize> Node<[u64; WORDS]> {
         next: None,
         bytes: 0,
         owner: 0,
-        slab: Slab::<[u64; WORDS]>::UNUSED,
+        slab: Slab::<[Word; WORDS]>::UNUSED,
     };
 }
 
@@ -55,8 +56,8 @@ impl Node {
 /// Invariant: every name that [`take`](Self::take) handed out and [`give`](Self::give) has not got
 /// back leads to a node that only this value reaches.
 pub(super) struct Nodes {
-    small: [Node<[u64; FEW_WORDS]>; SMALL],
-    large: [Node<[u64; MOST_WORDS]>; LARGE],
+    small: [Node<[Word; FEW_WORDS]>; SMALL],
+    large: [Node<[Word; MOST_WORDS]>; LARGE],
     /// How many of `small` and of `large` were ever in use.
     begun: [usize; 2],
     /// Those that were in use and are not.
@@ -68,8 +69,8 @@ pub(super) struct Nodes {
 impl Nodes {
     pub(super) const fn new() -> Self {
         Self {
-            small: [const { Node::<[u64; FEW_WORDS]>::UNUSED }; SMALL],
-            large: [const { Node::<[u64; MOST_WORDS]>::UNUSED }; LARGE],
+            small: [const { Node::<[Word; FEW_WORDS]>::UNUSED }; SMALL],
+            large: [const { Node::<[Word; MOST_WORDS]>::UNUSED }; LARGE],
             begun: [0; 2],
             free: [None; 2],
             spare_inside: SMALL + LARGE,
@@ -85,7 +86,7 @@ impl Nodes {
     /// Whether there is a node for a slab with that many objects.
     pub(super) fn has_spare(&self, objects: usize) -> bool {
         let large_inside = self.begun[1] < LARGE || self.free[1].is_some();
-        self.chunks.spare() != 0 || large_inside || (objects <= FEW_WORDS * 64 && self.spare() != 0)
+        self.chunks.spare() != 0 || large_inside || (objects <= FEW_OBJECTS && self.spare() != 0)
     }
 
     /// The node that `slab` names.
@@ -97,7 +98,7 @@ impl Nodes {
         if name <= SMALL + LARGE {
             return &mut self.large[name - SMALL - 1];
         }
-        let node = core::ptr::with_exposed_provenance_mut::<Node<[u64; MOST_WORDS]>>(name);
+        let node = core::ptr::with_exposed_provenance_mut::<Node<[Word; MOST_WORDS]>>(name);
         // SAFETY: by the invariant, a name that is an address leads to a node of a chunk; those
         // have `MOST_WORDS` words, and the reference borrows this value.
         unsafe { &mut *node }
@@ -105,7 +106,7 @@ impl Nodes {
 
     /// Hands out a node for a slab with that many objects.
     pub(super) fn take(&mut self, objects: usize) -> Option<SlabRef> {
-        let kind = usize::from(objects > FEW_WORDS * 64);
+        let kind = usize::from(objects > FEW_OBJECTS);
         self.take_inside(kind)
             .or_else(|| self.take_outside())
             .or_else(|| (kind == 0).then(|| self.take_inside(1))?)
@@ -130,7 +131,7 @@ impl Nodes {
         let (slot, home) = self.chunks.take()?;
         let node = Node {
             home: Some(home),
-            ..Node::<[u64; MOST_WORDS]>::UNUSED
+            ..Node::<[Word; MOST_WORDS]>::UNUSED
         };
         // SAFETY: the slot is ours, and slots are made for such nodes.
         unsafe { slot.cast().write(node) };
@@ -160,7 +161,7 @@ impl Nodes {
     /// The range is page-aligned, at least a page long, writable, and belongs to this value until
     /// [`take_unused_chunk`](Self::take_unused_chunk) hands it back.
     pub(super) unsafe fn add_chunk(&mut self, base: usize, bytes: usize) {
-        const STRIDE: usize = size_of::<Node<[u64; MOST_WORDS]>>().next_multiple_of(64);
+        const STRIDE: usize = size_of::<Node<[Word; MOST_WORDS]>>().next_multiple_of(64);
         if let Some(memory) = NonNull::new(core::ptr::with_exposed_provenance_mut(base)) {
             // SAFETY: passed on to the caller.
             unsafe { self.chunks.add(memory, bytes, STRIDE) };

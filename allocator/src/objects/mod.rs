@@ -6,6 +6,7 @@
 
 mod allocator;
 mod alone;
+mod bits;
 mod chunk;
 mod heap;
 mod list;

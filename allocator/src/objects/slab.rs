@@ -2,6 +2,7 @@
 
 use core::num::NonZeroUsize;
 
+use super::bits::{self, WORD_BITS, Word};
 use super::size_class::SizeClass;
 use crate::{AllocError, AllocResult};
 
@@ -33,7 +34,7 @@ pub(crate) enum Place {
 /// What the owner of a slab knows about it. It lies apart from the slab's own pages: those hold
 /// objects from the first byte, and nothing a user writes there reaches the bookkeeping.
 #[repr(C)]
-pub(crate) struct Slab<B: ?Sized = [u64]> {
+pub(crate) struct Slab<B: ?Sized = [Word]> {
     base: usize,
     pub(in crate::objects) prev: Option<SlabRef>,
     pub(in crate::objects) next: Option<SlabRef>,
@@ -48,9 +49,9 @@ pub(crate) struct Slab<B: ?Sized = [u64]> {
     bits: B,
 }
 
-const _: () = assert!(size_of::<usize>() != 8 || size_of::<Slab<[u64; 0]>>() == 32);
+const _: () = assert!(size_of::<usize>() != 8 || size_of::<Slab<[Word; 0]>>() == 32);
 
-impl<const WORDS: usize> Slab<[u64; WORDS]> {
+impl<const WORDS: usize> Slab<[Word; WORDS]> {
     /// A descriptor that describes nothing yet.
     pub(super) const UNUSED: Self = Self {
         base: 0,
@@ -68,7 +69,7 @@ impl<const WORDS: usize> Slab<[u64; WORDS]> {
 impl Slab {
     /// Describes a slab with `objects` objects, all of them free.
     pub(in crate::objects) fn describe(&mut self, class: SizeClass, base: usize, objects: usize) {
-        debug_assert!(objects <= self.bits.len() * 64);
+        debug_assert!(objects <= self.bits.len() * WORD_BITS);
         #[expect(clippy::cast_possible_truncation, reason = "at most 2048")]
         let count = objects as u16;
         self.base = base;
@@ -80,12 +81,7 @@ impl Slab {
         self.class = class;
         self.place = Place::Nowhere;
         for (word, bits) in self.bits.iter_mut().enumerate() {
-            let left = objects.saturating_sub(word * 64);
-            *bits = if left >= 64 {
-                u64::MAX
-            } else {
-                (1 << left) - 1
-            };
+            *bits = bits::ones(objects, word);
         }
     }
 
@@ -132,7 +128,7 @@ impl Slab {
             while *bits != 0 && left != 0 {
                 let bit = bits.trailing_zeros() as usize;
                 *bits &= *bits - 1;
-                sink(self.base + (word * 64 + bit) * size);
+                sink(self.base + (word * WORD_BITS + bit) * size);
                 left -= 1;
             }
             if left == 0 {
@@ -152,8 +148,8 @@ impl Slab {
     /// `NotAllocated` if `addr` is not the first byte of an object, or that object is free.
     pub(in crate::objects) fn put(&mut self, addr: usize) -> AllocResult {
         let index = self.index_of(addr).ok_or(AllocError::NotAllocated)?;
-        let bit = 1 << (index % 64);
-        let word = &mut self.bits[index / 64];
+        let (word, bit) = bits::split(index);
+        let word = &mut self.bits[word];
         if *word & bit != 0 {
             return Err(AllocError::NotAllocated);
         }
@@ -163,13 +159,13 @@ impl Slab {
     }
 
     /// Gives back the objects of one word that other CPUs freed. Returns those that were free.
-    pub(in crate::objects) fn put_word(&mut self, word: usize, bits: u64) -> u64 {
+    pub(in crate::objects) fn put_word(&mut self, word: usize, bits: Word) -> Word {
         let twice = self.bits[word] & bits;
         self.bits[word] |= bits;
-        #[expect(clippy::cast_possible_truncation, reason = "at most 64")]
+        #[expect(clippy::cast_possible_truncation, reason = "at most a word")]
         let fresh = (bits & !twice).count_ones() as u16;
         self.free += fresh;
-        #[expect(clippy::cast_possible_truncation, reason = "at most 64")]
+        #[expect(clippy::cast_possible_truncation, reason = "at most a word")]
         let all = bits.count_ones() as u16;
         self.ahead += all;
         twice
@@ -196,8 +192,8 @@ impl Slab {
     /// Whether the counts agree with the bits.
     pub(in crate::objects) fn is_consistent(&self) -> bool {
         let set: u32 = self.bits.iter().map(|bits| bits.count_ones()).sum();
-        let beyond = (self.objects()..self.bits.len() * 64)
-            .any(|index| self.bits[index / 64] & (1 << (index % 64)) != 0);
+        let mut words = self.bits.iter().enumerate();
+        let beyond = words.any(|(word, bits)| bits & !bits::ones(self.objects(), word) != 0);
         set == u32::from(self.free) && !beyond
     }
 }
@@ -205,9 +201,9 @@ impl Slab {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::size_class::MAX_OBJECTS;
+    use crate::objects::bits::MOST_WORDS;
 
-    type Sized = Slab<[u64; MAX_OBJECTS / 64]>;
+    type Sized = Slab<[Word; MOST_WORDS]>;
 
     fn slab(class: SizeClass) -> (Sized, usize) {
         let mut slab = Sized::UNUSED;

@@ -130,7 +130,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     }
 
     /// Whether the object at `addr`, which a slab covers, is free. A live object has that word with
-    /// a probability of one in 2^64, as long as its user does not know the key.
+    /// a probability of one in 2 to the bits of a word, as long as its user does not know the key.
     #[inline]
     pub(super) fn is_marked(&self, addr: usize) -> bool {
         let word = core::ptr::with_exposed_provenance::<usize>(addr);

@@ -11,10 +11,11 @@
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 
+use super::super::bits::{self, Word};
 use super::super::chunk::{ChunkRef, Chunks};
 use super::super::size_class::SizeClass;
 use super::super::slab::{Arena, Slab, SlabRef};
-use super::atomic::{AtomicPtr, AtomicU32, AtomicU64};
+use super::atomic::{AtomicPtr, AtomicU32, AtomicUsize as AtomicWord};
 
 const LINE: usize = 64;
 
@@ -47,23 +48,22 @@ const _: () = assert!(size_of::<usize>() != 8 || size_of::<Shared>() == 32);
 pub(crate) struct SharedRef(NonNull<Shared>);
 
 /// Bytes before the remote bits.
-const HEAD: usize = size_of::<Shared>().next_multiple_of(align_of::<AtomicU64>());
+const HEAD: usize = size_of::<Shared>().next_multiple_of(align_of::<AtomicWord>());
 
 /// How many words of bits the slabs of a class have.
 const fn words<const PAGE_SIZE: usize>(class: SizeClass) -> usize {
-    class
-        .objects_in(class.slab_pages(PAGE_SIZE) * PAGE_SIZE)
-        .div_ceil(64)
+    bits::words(class.objects_in(class.slab_pages(PAGE_SIZE) * PAGE_SIZE))
 }
 
 /// Offset of the owner's part.
 const fn own_part(words: usize) -> usize {
-    (HEAD + words * size_of::<AtomicU64>()).next_multiple_of(LINE)
+    (HEAD + words * size_of::<AtomicWord>()).next_multiple_of(LINE)
 }
 
 /// Length of a descriptor.
 const fn stride(words: usize) -> usize {
-    own_part(words) + (size_of::<Slab<[u64; 0]>>() + words * 8).next_multiple_of(LINE)
+    own_part(words)
+        + (size_of::<Slab<[Word; 0]>>() + words * size_of::<Word>()).next_multiple_of(LINE)
 }
 
 impl SharedRef {
@@ -98,7 +98,7 @@ impl SharedRef {
     }
 
     /// The bits of frees from other CPUs.
-    pub(super) fn remote_bits<'a, const PAGE_SIZE: usize>(self) -> &'a [AtomicU64] {
+    pub(super) fn remote_bits<'a, const PAGE_SIZE: usize>(self) -> &'a [AtomicWord] {
         // SAFETY: the remote bits follow the head in the same slot.
         let bits = unsafe { self.0.cast::<u8>().add(HEAD) };
         let count = words::<PAGE_SIZE>(self.class());
@@ -206,13 +206,13 @@ impl<const PAGE_SIZE: usize> Descriptors<PAGE_SIZE> {
         unsafe { slot.cast().write(shared) };
         for word in 0..words {
             // SAFETY: the remote bits lie in the slot.
-            let bits = unsafe { slot.add(HEAD + word * size_of::<AtomicU64>()) };
-            // SAFETY: as above; aligned, because the head's length is a multiple of 8.
-            unsafe { bits.cast().write(AtomicU64::new(0)) };
+            let bits = unsafe { slot.add(HEAD + word * size_of::<AtomicWord>()) };
+            // SAFETY: as above; aligned, because the head's length is a multiple of its alignment.
+            unsafe { bits.cast().write(AtomicWord::new(0)) };
         }
         // SAFETY: the owner's part lies in the slot.
         let part = unsafe { slot.add(own_part(words)) };
-        let bytes = size_of::<Slab<[u64; 0]>>() + words * 8;
+        let bytes = size_of::<Slab<[Word; 0]>>() + words * size_of::<Word>();
         // SAFETY: as above. Zeroes are a descriptor of nothing: no links, class and place 0.
         unsafe { part.write_bytes(0, bytes) };
         let descriptor = SharedRef(slot.cast());

@@ -19,6 +19,7 @@
 
 use core::ptr::null_mut;
 
+use super::super::bits::{self, Word};
 use super::super::slab::Slab;
 use super::atomic::{AtomicPtr, Ordering};
 use super::descriptor::{Shared, SharedRef};
@@ -29,7 +30,7 @@ pub(super) struct RemoteBatch<const PAGE_SIZE: usize, F: FnMut(SharedRef)> {
     push: F,
     slab: Option<SharedRef>,
     word: usize,
-    bits: u64,
+    bits: Word,
     /// How many bits of `slab` are set and not published.
     count: u32,
 }
@@ -51,11 +52,11 @@ impl<const PAGE_SIZE: usize, F: FnMut(SharedRef)> RemoteBatch<PAGE_SIZE, F> {
             self.publish();
             self.slab = Some(slab);
         }
-        if self.word != index / 64 {
+        let (word, bit) = bits::split(index);
+        if self.word != word {
             self.set_bits();
-            self.word = index / 64;
+            self.word = word;
         }
-        let bit = 1 << (index % 64);
         let is_new = self.bits & bit == 0;
         self.bits |= bit;
         is_new

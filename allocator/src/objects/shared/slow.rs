@@ -402,5 +402,5 @@ const fn key(seed: usize) -> usize {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     // Not 0, and not such that a mark could be a plausible pointer.
-    ((x ^ (x >> 31)) | 1 << 63 | 1) as usize
+    ((x ^ (x >> 31)) as usize) | 1 << (usize::BITS - 1) | 1
 }
