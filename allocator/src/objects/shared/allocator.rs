@@ -2,10 +2,11 @@
 
 use core::num::NonZeroUsize;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 use super::super::size_class::SizeClass;
 use super::cpu::CpuState;
+use super::depot::Depot;
 use super::descriptor::{Descriptors, SharedRef};
 use crate::pages::FrameAllocator;
 use crate::percpu::CpuTable;
@@ -16,6 +17,8 @@ use crate::{AllocError, AllocResult, Platform};
 /// always the same.
 pub(crate) struct ObjectAllocator<P: Platform, const PAGE_SIZE: usize> {
     pub(super) cpus: CpuTable<CpuState<P>>,
+    /// Null until a second CPU arrives: one alone exchanges batches with nobody.
+    pub(super) depot: AtomicPtr<Depot>,
     /// Held while the state of a CPU is made.
     pub(super) arrivals: IrqLock<P, ()>,
     /// Lock order: a heap, then this, then those of the pages.
@@ -38,6 +41,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     pub(crate) const fn new() -> Self {
         Self {
             cpus: CpuTable::new(),
+            depot: AtomicPtr::new(core::ptr::null_mut()),
             arrivals: IrqLock::new(()),
             descriptors: IrqLock::new(Descriptors::new()),
             key: AtomicUsize::new(0),

@@ -62,6 +62,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
                 cpu.release(claimed);
             }
         }
+        self.empty_depot(frames);
         for (_, cpu) in self.cpus.iter(P::MAX_CPUS) {
             let mut heap = cpu.heap.lock();
             // SAFETY: this is the heap's lock.
@@ -113,6 +114,25 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
                     break;
                 }
                 self.give_back(frames, &objects[..moved], class);
+            }
+        }
+    }
+
+    fn empty_depot(&self, frames: &FrameAllocator<P, PAGE_SIZE>) {
+        let Some(depot) = self.depot() else { return };
+        for class in SizeClass::ALL {
+            loop {
+                let mut objects = [0; MOST_BATCH];
+                let mut slots = objects.iter_mut();
+                let is_taken = depot.take(class, |object| {
+                    if let Some(slot) = slots.next() {
+                        *slot = object;
+                    }
+                });
+                if !is_taken {
+                    break;
+                }
+                self.give_back(frames, &objects[..batch(class)], class);
             }
         }
     }

@@ -31,6 +31,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             cached = cpus.map(|(_, cpu)| cpu.peek(class)).sum();
             self.draining.store(false, Ordering::Release);
         }
+        cached += self.depot().map_or(0, |depot| depot.len(class));
         sum.live = sum.live.saturating_sub(cached);
         sum
     }

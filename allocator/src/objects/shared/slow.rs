@@ -8,6 +8,7 @@ use super::super::size_class::SizeClass;
 use super::super::slab::{Arena, SlabRef};
 use super::allocator::{Entry, ObjectAllocator, Pinned, hand_out};
 use super::cpu::CpuState;
+use super::depot::Depot;
 use super::descriptor::{Owned, SharedRef};
 use super::magazine::{MOST_BATCH, Magazines, batch, capacity};
 use super::remote::{self, RemoteBatch};
@@ -106,9 +107,24 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         if self.key.load(Ordering::Relaxed) == 0 {
             self.key.store(key(state.addr().get()), Ordering::Relaxed);
         }
+        let is_alone = self.cpus.iter(P::MAX_CPUS).next().is_none();
+        if !is_alone && self.depot().is_none() {
+            // Without memory for it, the slabs below do.
+            if let Some(memory) = frames.allocate_internal(Depot::BYTES) {
+                // SAFETY: the fresh block is long enough, page-aligned, and never freed.
+                let depot = unsafe { Depot::create(memory) };
+                self.depot.store(depot.as_ptr(), Ordering::Release);
+            }
+        }
         // SAFETY: the block is never freed.
         unsafe { self.cpus.install(id, state) };
         self.cpus.get(id)
+    }
+
+    /// Where CPUs exchange batches, if there are several.
+    pub(super) fn depot(&self) -> Option<&Depot> {
+        // SAFETY: once it is there, it stays.
+        unsafe { self.depot.load(Ordering::Acquire).as_ref() }
     }
 
     /// Gives a CPU magazines, if there is memory.
@@ -132,8 +148,8 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         }
     }
 
-    /// Fills this CPU's magazine from its slabs, and takes one object more than is left in it. In a
-    /// handler that interrupted the magazines, takes just one.
+    /// Fills this CPU's magazine from the depot, else from its slabs, and takes one object more than is
+    /// left in it. In a handler that interrupted the magazines, takes just one, from the slabs.
     fn refill(
         &self,
         frames: &FrameAllocator<P, PAGE_SIZE>,
@@ -141,14 +157,25 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         class: SizeClass,
     ) -> Option<usize> {
         let _pinned = Pinned::<P>::new();
-        let mut heap = cpu.heap.lock();
-        // SAFETY: this is the heap's lock.
-        let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
-        self.collect(frames, cpu, &mut heap, &mut owned);
         let is_own = self
             .cpus
             .get(P::cpu_id())
             .is_some_and(|own| core::ptr::eq(own, cpu));
+        if is_own
+            && let Some(depot) = self.depot()
+            // SAFETY: this is the CPU of that state, and it is pinned.
+            && let Some(turn) = unsafe { cpu.enter() }
+        {
+            let magazines = turn.magazines;
+            let room = capacity(class) - magazines.len(class);
+            if room >= batch(class) && depot.take(class, |object| magazines.push(class, object)) {
+                return magazines.pop(class);
+            }
+        }
+        let mut heap = cpu.heap.lock();
+        // SAFETY: this is the heap's lock.
+        let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
+        self.collect(frames, cpu, &mut heap, &mut owned);
         let turn = is_own.then(|| {
             // SAFETY: this is the CPU of that state, with interrupts masked.
             unsafe { cpu.enter() }
@@ -270,11 +297,15 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
                         if let Some(window) = unsafe { frames.slab_window(addr) } {
                             turn.set_window(window);
                         }
-                        if turn.magazines.is_full(class) {
-                            turn.magazines
-                                .take_oldest(class, batch(class), &mut objects)
-                        } else {
-                            0
+                        if !turn.magazines.is_full(class) {
+                            return 0;
+                        }
+                        let moved = turn
+                            .magazines
+                            .take_oldest(class, batch(class), &mut objects);
+                        match self.depot() {
+                            Some(depot) if depot.put(class, &objects[..moved]) => 0,
+                            _ => moved,
                         }
                     })
             };
