@@ -69,6 +69,28 @@ fn d06_a_remote_double_free_is_refused() {
 }
 
 #[test]
+fn the_free_of_an_object_that_was_never_handed_out_is_refused() {
+    let rig = Rig::new(4);
+    for class in SizeClass::ALL {
+        let wanted = layout(class.size());
+        let first = rig.alloc(wanted);
+        let slab = class.slab_pages(4096) * 4096;
+        let base = first.addr().get() & !(slab - 1);
+        for index in 0..class.objects_in(slab) {
+            let addr = first.map_addr(|_| {
+                let addr = base + index * class.size();
+                addr.try_into().expect("no object lies at 0")
+            });
+            if addr != first {
+                assert_eq!(rig.free(addr, wanted), Err(AllocError::NotAllocated));
+            }
+        }
+        assert_eq!(rig.free(first, wanted), Ok(()));
+    }
+    rig.assert_recovered();
+}
+
+#[test]
 fn d07_no_allocation_fails_while_another_cpu_holds_free_objects() {
     let rig = Rig::new(8);
     for class in [
