@@ -158,6 +158,14 @@ impl Slab {
         Ok(())
     }
 
+    /// Whether an object at `addr` lies here free.
+    pub(in crate::objects) fn is_free(&self, addr: usize) -> bool {
+        self.index_of(addr).is_some_and(|index| {
+            let (word, bit) = bits::split(index);
+            self.bits[word] & bit != 0
+        })
+    }
+
     /// Gives back the objects of one word that other CPUs freed. Returns those that were free.
     pub(in crate::objects) fn put_word(&mut self, word: usize, bits: Word) -> Word {
         let twice = self.bits[word] & bits;

@@ -1,9 +1,11 @@
 //! Bringing back what lies in caches.
 
+use core::ptr::null_mut;
 use core::sync::atomic::Ordering;
 
 use super::super::size_class::SizeClass;
 use super::allocator::{ObjectAllocator, Pinned};
+use super::cpu::CpuState;
 use super::descriptor::Owned;
 use super::magazine::{MOST_BATCH, Magazines, batch};
 use super::slow::give_pages;
@@ -11,7 +13,7 @@ use crate::Platform;
 use crate::pages::FrameAllocator;
 
 impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
-    /// Empties the magazines of all CPUs into the slabs and gives every page back that no live
+    /// Empties the magazines of all CPUs and the depot into the slabs and gives every page back that no live
     /// object needs; with `thorough`, also the pages of the magazines themselves. Returns how many
     /// pages that were; not 0 if another context did so meanwhile.
     ///
@@ -31,37 +33,21 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             return 1;
         }
         let mut given = 0;
-        for (_, cpu) in self.cpus.iter(P::MAX_CPUS) {
-            cpu.claim();
-        }
-        P::heavy_barrier();
-        for (_, cpu) in self.cpus.iter(P::MAX_CPUS) {
-            let Some(claimed) = cpu.claimed() else {
-                continue;
-            };
-            // Once it is out, it does not come in again: its turns end at the claim.
-            let mut is_out = !cpu.is_active();
-            while !is_out && !is_nested {
-                P::heavy_barrier();
-                is_out = !cpu.is_active();
-            }
-            if claimed.is_null() || !is_out {
-                cpu.release(claimed);
-                continue;
-            }
-            // SAFETY: they are claimed, and behind the barrier the CPU is in no turn.
-            let magazines = unsafe { &*claimed };
-            self.empty(frames, magazines);
+        self.visit_claimed(is_nested, |cpu, claimed| {
             cpu.forget_window();
-            if thorough {
-                cpu.release(core::ptr::null_mut());
-                let count = Magazines::BYTES.div_ceil(PAGE_SIZE);
-                give_pages(frames, claimed.expose_provenance(), count);
-                given += count;
-            } else {
-                cpu.release(claimed);
+            // SAFETY: they are claimed, and the CPU is in no turn.
+            let Some(magazines) = (unsafe { claimed.as_ref() }) else {
+                return claimed;
+            };
+            self.empty(frames, magazines);
+            if !thorough {
+                return claimed;
             }
-        }
+            let count = Magazines::BYTES.div_ceil(PAGE_SIZE);
+            give_pages(frames, claimed.expose_provenance(), count);
+            given += count;
+            null_mut()
+        });
         self.empty_depot(frames);
         for (_, cpu) in self.cpus.iter(P::MAX_CPUS) {
             let mut heap = cpu.heap.lock();
@@ -88,6 +74,21 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         while self.draining.swap(true, Ordering::Acquire) {
             P::heavy_barrier();
         }
+        self.visit_claimed(false, |cpu, claimed| {
+            cpu.forget_window();
+            claimed
+        });
+        self.draining.store(false, Ordering::Release);
+    }
+
+    /// Claims the magazines of all CPUs, and passes each CPU with what it has to `visit`, which
+    /// returns what it has from then on. The caller has set `draining`. A CPU that is in a turn is
+    /// waited for, or, by a handler that may have interrupted that turn, left out.
+    pub(super) fn visit_claimed(
+        &self,
+        is_nested: bool,
+        mut visit: impl FnMut(&CpuState<P>, *mut Magazines) -> *mut Magazines,
+    ) {
         for (_, cpu) in self.cpus.iter(P::MAX_CPUS) {
             cpu.claim();
         }
@@ -96,13 +97,14 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             let Some(claimed) = cpu.claimed() else {
                 continue;
             };
-            while cpu.is_active() {
+            // Once it is out, it does not come in again: its turns end at the claim.
+            let mut is_out = !cpu.is_active();
+            while !is_out && !is_nested {
                 P::heavy_barrier();
+                is_out = !cpu.is_active();
             }
-            cpu.forget_window();
-            cpu.release(claimed);
+            cpu.release(if is_out { visit(cpu, claimed) } else { claimed });
         }
-        self.draining.store(false, Ordering::Release);
     }
 
     fn empty(&self, frames: &FrameAllocator<P, PAGE_SIZE>, magazines: &Magazines) {
@@ -138,10 +140,8 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     }
 
     /// Whether the caller is a handler that interrupted a turn.
-    fn is_nested(&self) -> bool {
+    pub(super) fn is_nested(&self) -> bool {
         let _pinned = Pinned::<P>::new();
-        self.cpus
-            .get(P::cpu_id())
-            .is_some_and(super::cpu::CpuState::is_active)
+        self.cpus.get(P::cpu_id()).is_some_and(CpuState::is_active)
     }
 }

@@ -3,6 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use super::super::size_class::SizeClass;
+use super::super::slab::Arena;
 use super::super::stats::ClassStats;
 use super::allocator::{Entry, ObjectAllocator};
 use super::descriptor::{Owned, SharedRef};
@@ -36,7 +37,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         sum
     }
 
-    /// Walks all slabs of all CPUs.
+    /// Walks all slabs of all CPUs, all magazines and the depot.
     ///
     /// # Errors
     ///
@@ -56,6 +57,58 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
                 frames.page_flags(base) == Ok(PageFlags::Slab)
                     && frames.slab_of(base).map(core::ptr::NonNull::addr) == entry
             })?;
+        }
+        self.validate_caches(frames)
+    }
+
+    /// What lies in magazines and in the depot is free, and out of its slab.
+    fn validate_caches(&self, frames: &FrameAllocator<P, PAGE_SIZE>) -> Result<(), &'static str> {
+        let mut result = Ok(());
+        let mut check = |addr: usize, class: SizeClass| {
+            if result.is_ok() {
+                result = self.validate_cached(frames, addr, class);
+            }
+        };
+        for class in SizeClass::ALL {
+            if let Some(depot) = self.depot() {
+                depot.inspect(class, |addr| check(addr, class));
+            }
+        }
+        // Whoever has this is emptying the magazines: there is nothing to see.
+        if !self.draining.swap(true, Ordering::Acquire) {
+            self.visit_claimed(self.is_nested(), |_, claimed| {
+                // SAFETY: they are claimed, and the CPU is in no turn.
+                if let Some(magazines) = unsafe { claimed.as_ref() } {
+                    for class in SizeClass::ALL {
+                        magazines.inspect(class, |addr| check(addr, class));
+                    }
+                }
+                claimed
+            });
+            self.draining.store(false, Ordering::Release);
+        }
+        result
+    }
+
+    fn validate_cached(
+        &self,
+        frames: &FrameAllocator<P, PAGE_SIZE>,
+        addr: usize,
+        class: SizeClass,
+    ) -> Result<(), &'static str> {
+        let entry = frames.slab_of(addr).map(|entry| Entry(entry.as_ptr()));
+        let slab = entry.and_then(|entry| entry.check::<PAGE_SIZE>(addr, class).ok());
+        let slab = slab.ok_or("a cached object is in no slab of its class")?;
+        if !self.is_marked(addr) {
+            return Err("a cached object is not marked as free");
+        }
+        let owner = self.cpus.get(slab.owner());
+        let owner = owner.ok_or("a slab belongs to a CPU that there is not")?;
+        let _heap = owner.heap.lock();
+        // SAFETY: this is the heap's lock.
+        let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
+        if owned.slab(slab.slab_ref()).is_free(addr) {
+            return Err("a cached object is free in its slab as well");
         }
         Ok(())
     }

@@ -99,6 +99,16 @@ impl Magazines {
         self.set_len(class, len + 1);
     }
 
+    /// Passes every object of a magazine to `sink`.
+    pub(super) fn inspect(&self, class: SizeClass, sink: impl FnMut(usize)) {
+        let begin = BEGIN[class.index()] + 1;
+        let objects = &self.words[begin..begin + self.len(class)];
+        objects
+            .iter()
+            .map(|word| word.load(Ordering::Relaxed))
+            .for_each(sink);
+    }
+
     /// Moves up to `limit` of the objects that were put first out; returns how many.
     pub(super) fn take_oldest(
         &self,
