@@ -8,7 +8,7 @@ use super::allocator::{ObjectAllocator, Pinned};
 use super::cpu::CpuState;
 use super::descriptor::Owned;
 use super::magazine::{MOST_BATCH, Magazines, batch};
-use super::slow::give_pages;
+use super::slabs::give_pages;
 use crate::Platform;
 use crate::pages::FrameAllocator;
 

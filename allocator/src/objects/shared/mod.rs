@@ -6,13 +6,14 @@
 //!   read-modify-write ([`cpu`] says why that is safe from handlers and drains).
 //! - [`depot`]: batches that one CPU's magazine has too many of and another one's needs, lock-free.
 //! - the slabs that a CPU has fetched, under a lock that only drains and the needy contend for;
-//!   objects come and go in batches ([`slow`]).
+//!   objects come and go in batches ([`refill`], [`overflow`]).
 //! - [`remote`]: objects of another CPU's slabs go back to them lock-free.
 //!
 //! [`drain`] brings everything back; [`descriptor`] is what is known about a slab.
 
 mod about;
 mod allocator;
+mod arrive;
 mod atomic;
 mod cpu;
 mod depot;
@@ -20,8 +21,10 @@ mod descriptor;
 mod drain;
 mod info;
 mod magazine;
+mod overflow;
+mod refill;
 mod remote;
-mod slow;
+mod slabs;
 #[cfg(all(test, not(loom)))]
 mod tests;
 

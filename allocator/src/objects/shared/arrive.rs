@@ -1,0 +1,108 @@
+//! The state of a CPU that calls for the first time, and of the machine when the second one does.
+
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
+
+use super::allocator::{ObjectAllocator, Pinned};
+use super::cpu::CpuState;
+use super::depot::Depot;
+use super::magazine::Magazines;
+use super::slabs::give_pages;
+use crate::Platform;
+use crate::pages::{FrameAllocator, PageRequest};
+use crate::percpu::CpuTable;
+
+/// How often a CPU that got no memory for magazines does without before it asks again.
+const PATIENCE: usize = 1024;
+
+impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
+    /// This CPU's state; made at its first call, with its magazines.
+    pub(super) fn cpu(&self, frames: &FrameAllocator<P, PAGE_SIZE>) -> Option<&CpuState<P>> {
+        let _pinned = Pinned::<P>::new();
+        let id = P::cpu_id();
+        let cpu = match self.cpus.get(id) {
+            Some(cpu) => cpu,
+            None => self.arrive(frames, id)?,
+        };
+        if cpu.lacks_magazines() {
+            self.equip(frames, cpu);
+        }
+        Some(cpu)
+    }
+
+    /// Makes the state of a CPU.
+    fn arrive(&self, frames: &FrameAllocator<P, PAGE_SIZE>, id: usize) -> Option<&CpuState<P>> {
+        if frames.section_count() == 0 {
+            return None;
+        }
+        let _arriving = self.arrivals.lock();
+        if self.cpus.get(id).is_some() {
+            return self.cpus.get(id);
+        }
+        if self.cpus.lacks_far(id) {
+            let bytes = CpuTable::<CpuState<P>>::far_bytes(P::MAX_CPUS);
+            let memory = frames.allocate_internal(bytes)?;
+            // SAFETY: the fresh block has at least that many bytes.
+            unsafe { memory.write_bytes(0, bytes) };
+            // SAFETY: it is zeroed, page-aligned, for all CPUs, and never freed.
+            unsafe { self.cpus.install_far(memory) };
+        }
+        let state = frames
+            .allocate_internal(size_of::<CpuState<P>>())?
+            .cast::<CpuState<P>>();
+        // SAFETY: the fresh block is large enough and page-aligned.
+        unsafe { state.write(CpuState::new()) };
+        if self.key.load(Ordering::Relaxed) == 0 {
+            self.key.store(key(state.addr().get()), Ordering::Relaxed);
+        }
+        let is_alone = self.cpus.iter(P::MAX_CPUS).next().is_none();
+        if !is_alone && self.depot().is_none() {
+            // Without memory for it, the slabs below do.
+            if let Some(memory) = frames.allocate_internal(Depot::BYTES) {
+                // SAFETY: the fresh block is long enough, page-aligned, and never freed.
+                let depot = unsafe { Depot::create(memory) };
+                self.depot.store(depot.as_ptr(), Ordering::Release);
+            }
+        }
+        // SAFETY: the block is never freed.
+        unsafe { self.cpus.install(id, state) };
+        self.cpus.get(id)
+    }
+
+    /// Where CPUs exchange batches, if there are several.
+    pub(super) fn depot(&self) -> Option<&Depot> {
+        // SAFETY: once it is there, it stays.
+        unsafe { self.depot.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Gives a CPU magazines, if there is memory.
+    fn equip(&self, frames: &FrameAllocator<P, PAGE_SIZE>, cpu: &CpuState<P>) {
+        if cpu.patience.load(Ordering::Relaxed) != 0 {
+            cpu.patience.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let count = Magazines::BYTES.div_ceil(PAGE_SIZE);
+        let Ok(addr) = frames.try_allocate(&PageRequest::new(count).exact()) else {
+            cpu.patience.store(PATIENCE, Ordering::Relaxed);
+            return;
+        };
+        let memory = core::ptr::with_exposed_provenance_mut(addr);
+        if let Some(memory) = NonNull::new(memory) {
+            // SAFETY: the block was just allocated, and is long enough.
+            let magazines = unsafe { Magazines::create(memory) };
+            if !cpu.install(magazines.as_ptr()) {
+                give_pages(frames, addr, count);
+            }
+        }
+    }
+}
+
+/// A number that cannot be guessed from one address of the allocator (the finaliser of splitmix64).
+#[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
+const fn key(seed: usize) -> usize {
+    let mut x = (seed as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    // Not 0, and not such that a mark could be a plausible pointer.
+    ((x ^ (x >> 31)) as usize) | 1 << (usize::BITS - 1) | 1
+}

@@ -1,0 +1,124 @@
+//! An allocation that the magazine cannot serve.
+
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
+
+use super::super::size_class::SizeClass;
+use super::allocator::{ObjectAllocator, Pinned, hand_out};
+use super::cpu::CpuState;
+use super::descriptor::Owned;
+use super::magazine::{batch, capacity};
+use crate::pages::{FrameAllocator, PageRequest};
+use crate::{AllocError, AllocResult, Platform};
+
+impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
+    /// An allocation that the magazine could not serve.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn alloc_slowly(
+        &self,
+        frames: &FrameAllocator<P, PAGE_SIZE>,
+        class: SizeClass,
+    ) -> AllocResult<NonNull<u8>> {
+        /// What a drain finds may be taken by others before this CPU comes to it.
+        const ROUNDS: usize = 64;
+        let slab = PageRequest::new(class.slab_pages(PAGE_SIZE));
+        for _ in 0..ROUNDS {
+            let added = match self.cpu(frames) {
+                Some(cpu) => {
+                    if let Some(object) = self.refill(frames, cpu, class) {
+                        return Ok(hand_out(object));
+                    }
+                    frames
+                        .try_allocate(&slab)
+                        .and_then(|base| self.add_slab(frames, class, base))
+                }
+                None => Err(AllocError::NoMemory),
+            };
+            match added {
+                Ok(()) => {}
+                Err(AllocError::NoMemory) if frames.section_count() == 0 => {
+                    return Err(AllocError::NotInitialized);
+                }
+                Err(AllocError::NoMemory) => {
+                    let given = self.drain(frames, true);
+                    if let Some(object) = self.take_anywhere(frames, class) {
+                        return Ok(hand_out(object));
+                    }
+                    if given == 0 && self.moving.load(Ordering::SeqCst) == 0 {
+                        break;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        // The last resort: the owner of the pages asks its reclaim callback.
+        let base = frames.allocate(&slab)?;
+        self.add_slab(frames, class, base)?;
+        self.take_anywhere(frames, class)
+            .map(hand_out)
+            .ok_or(AllocError::NoMemory)
+    }
+
+    /// Fills this CPU's magazine from the depot, else from its slabs, and takes one object more than is
+    /// left in it. In a handler that interrupted the magazines, takes just one, from the slabs.
+    fn refill(
+        &self,
+        frames: &FrameAllocator<P, PAGE_SIZE>,
+        cpu: &CpuState<P>,
+        class: SizeClass,
+    ) -> Option<usize> {
+        let _pinned = Pinned::<P>::new();
+        let is_own = self
+            .cpus
+            .get(P::cpu_id())
+            .is_some_and(|own| core::ptr::eq(own, cpu));
+        if is_own
+            && let Some(depot) = self.depot()
+            // SAFETY: this is the CPU of that state, and it is pinned.
+            && let Some(turn) = unsafe { cpu.enter() }
+        {
+            let magazines = turn.magazines;
+            let room = capacity(class) - magazines.len(class);
+            if room >= batch(class) && depot.take(class, |object| magazines.push(class, object)) {
+                return magazines.pop(class);
+            }
+        }
+        let mut heap = cpu.heap.lock();
+        // SAFETY: this is the heap's lock.
+        let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
+        self.collect(frames, cpu, &mut heap, &mut owned);
+        let turn = is_own.then(|| {
+            // SAFETY: this is the CPU of that state, with interrupts masked.
+            unsafe { cpu.enter() }
+        });
+        if let Some(turn) = turn.flatten() {
+            let magazines = turn.magazines;
+            let room = capacity(class) - magazines.len(class);
+            let limit = batch(class).min(room);
+            heap.take(&mut owned, class, limit, |addr| magazines.push(class, addr));
+            magazines.pop(class)
+        } else {
+            let mut object = None;
+            heap.take(&mut owned, class, 1, |addr| object = Some(addr));
+            object
+        }
+    }
+
+    /// Takes one object from any CPU's slabs.
+    pub(super) fn take_anywhere(
+        &self,
+        frames: &FrameAllocator<P, PAGE_SIZE>,
+        class: SizeClass,
+    ) -> Option<usize> {
+        self.cpus.iter(P::MAX_CPUS).find_map(|(_, cpu)| {
+            let mut heap = cpu.heap.lock();
+            // SAFETY: this is the heap's lock.
+            let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
+            self.collect(frames, cpu, &mut heap, &mut owned);
+            let mut object = None;
+            heap.take(&mut owned, class, 1, |addr| object = Some(addr));
+            object
+        })
+    }
+}

@@ -1,0 +1,102 @@
+//! Pages that become slabs, slabs whose objects come back, and slabs that become pages again.
+
+use super::super::heap::SlabHeap;
+use super::super::size_class::SizeClass;
+use super::super::slab::{Arena, SlabRef};
+use super::allocator::{Entry, ObjectAllocator, Pinned};
+use super::cpu::CpuState;
+use super::descriptor::{Owned, SharedRef};
+use super::remote;
+use crate::pages::{FrameAllocator, PageRequest};
+use crate::{AllocError, AllocResult, Platform};
+
+impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
+    /// Makes the block at `base`, which was allocated for this, a slab of this CPU. If there is no
+    /// memory for a descriptor, the block is given back.
+    pub(super) fn add_slab(
+        &self,
+        frames: &FrameAllocator<P, PAGE_SIZE>,
+        class: SizeClass,
+        base: usize,
+    ) -> AllocResult {
+        let _pinned = Pinned::<P>::new();
+        let count = class.slab_pages(PAGE_SIZE);
+        let id = P::cpu_id();
+        let Some(cpu) = self.cpus.get(id) else {
+            give_pages(frames, base, count);
+            return Err(AllocError::NoMemory);
+        };
+        let descriptor = loop {
+            if let Some(descriptor) = self.descriptors.lock().take(class, base, id) {
+                break descriptor;
+            }
+            match frames.try_allocate(&PageRequest::new(1)) {
+                // SAFETY: the page was just allocated for this.
+                Ok(page) => unsafe { self.descriptors.lock().add_page(class, page) },
+                Err(error) => {
+                    give_pages(frames, base, count);
+                    return Err(error);
+                }
+            }
+        };
+        // The free of an object that was never handed out is a double free, too.
+        for index in 0..class.objects_in(count * PAGE_SIZE) {
+            self.mark(base + index * class.size());
+        }
+        let mut heap = cpu.heap.lock();
+        // SAFETY: this is the heap's lock.
+        let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
+        heap.add(&mut owned, descriptor.slab_ref());
+        // SAFETY: the block is allocated and stays a slab until `retire`.
+        let marked = unsafe { frames.set_slab(base, Entry::new(descriptor, class).0) };
+        debug_assert_eq!(marked, Ok(()));
+        Ok(())
+    }
+
+    /// Gives the pages of a slab back that is on no list and empty. Returns how many.
+    pub(super) fn retire(&self, frames: &FrameAllocator<P, PAGE_SIZE>, slab: SlabRef) -> usize {
+        let descriptor = SharedRef::from_slab_ref(slab);
+        let base = descriptor.base();
+        let count = descriptor.class().slab_pages(PAGE_SIZE);
+        // SAFETY: nothing of the slab is in use.
+        let unmarked = unsafe { frames.set_slab(base, core::ptr::null_mut()) };
+        debug_assert_eq!(unmarked, Ok(()));
+        // SAFETY: the slab is empty, so no other CPU is about to touch it (see `remote`).
+        unsafe { self.descriptors.lock().give(descriptor) };
+        give_pages(frames, base, count);
+        count
+    }
+
+    /// Takes in what other CPUs have freed of this heap's objects. Returns how many pages that gave back.
+    pub(super) fn collect(
+        &self,
+        frames: &FrameAllocator<P, PAGE_SIZE>,
+        cpu: &CpuState<P>,
+        heap: &mut SlabHeap,
+        owned: &mut Owned<PAGE_SIZE>,
+    ) -> usize {
+        if cpu.queue.is_empty() {
+            return 0;
+        }
+        let mut given = 0;
+        cpu.queue.take_all(|descriptor| {
+            let slab = owned.slab(descriptor.slab_ref());
+            let freed = remote::absorb::<PAGE_SIZE>(descriptor, slab);
+            if let Some(emptied) = heap.settle(owned, descriptor.slab_ref(), freed) {
+                given += self.retire(frames, emptied);
+            }
+        });
+        given
+    }
+}
+
+/// Frees pages of the object layer.
+pub(super) fn give_pages<P: Platform, const PAGE_SIZE: usize>(
+    frames: &FrameAllocator<P, PAGE_SIZE>,
+    base: usize,
+    count: usize,
+) {
+    // SAFETY: the object layer allocated them, and nothing in them is in use.
+    let given = unsafe { frames.dealloc_pages(base, count) };
+    debug_assert_eq!(given, Ok(()));
+}
