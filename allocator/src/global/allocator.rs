@@ -75,9 +75,26 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         if let Some(class) = SizeClass::from_layout(layout) {
             return self.objects.alloc(&self.frames, class);
         }
-        let count = large_pages::<PAGE_SIZE>(layout.size());
-        let align = layout.align().max(PAGE_SIZE);
-        let addr = self.allocate(&PageRequest::new(count).align(align).exact())?;
+        self.alloc_large(&large_request::<PAGE_SIZE>(layout))
+    }
+
+    /// [`alloc`](Self::alloc) with all bytes of the layout zero.
+    ///
+    /// # Errors
+    ///
+    /// As `alloc`.
+    pub fn alloc_zeroed(&self, layout: Layout) -> AllocResult<NonNull<u8>> {
+        let Some(class) = SizeClass::from_layout(layout) else {
+            return self.alloc_large(&large_request::<PAGE_SIZE>(layout).zeroed());
+        };
+        let object = self.objects.alloc(&self.frames, class)?;
+        // SAFETY: the object was just allocated, and is at least that long.
+        unsafe { object.write_bytes(0, layout.size()) };
+        Ok(object)
+    }
+
+    fn alloc_large(&self, request: &PageRequest) -> AllocResult<NonNull<u8>> {
+        let addr = self.allocate(request)?;
         NonNull::new(core::ptr::with_exposed_provenance_mut(addr)).ok_or(AllocError::NoMemory)
     }
 
@@ -208,6 +225,14 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
                 self.objects.drain(&self.frames, true);
                 self.frames.allocate(request)
             }
+            Ok(addr) if request.zeroed => {
+                let pages = request.check::<PAGE_SIZE>()?.count;
+                let start = core::ptr::with_exposed_provenance_mut::<u8>(addr);
+                // SAFETY: these pages were just allocated, and their provenance was exposed when
+                // their section was added.
+                unsafe { start.write_bytes(0, pages * PAGE_SIZE) };
+                Ok(addr)
+            }
             result => result,
         }
     }
@@ -287,6 +312,13 @@ impl<P: Platform, const PAGE_SIZE: usize> Default for GlobalAllocator<P, PAGE_SI
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// What a layout beyond the classes asks of the pages.
+fn large_request<const PAGE_SIZE: usize>(layout: Layout) -> PageRequest {
+    PageRequest::new(large_pages::<PAGE_SIZE>(layout.size()))
+        .align(layout.align().max(PAGE_SIZE))
+        .exact()
 }
 
 /// The pages that a layout beyond the classes takes: as many as its size needs, at least one.

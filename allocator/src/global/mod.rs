@@ -5,6 +5,7 @@
 mod about;
 mod allocator;
 mod info;
+mod realloc;
 mod rust_alloc;
 #[cfg(test)]
 mod tests;

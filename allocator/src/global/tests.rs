@@ -1,5 +1,7 @@
 //! The facade on the host.
 
+mod resize;
+
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::RefCell;
 use core::ptr::NonNull;
@@ -299,7 +301,7 @@ fn zeroed_memory_is_zero_although_it_was_used() {
     for size in [8, 300, 5000] {
         for _ in 0..3 {
             // SAFETY: the layout is not empty.
-            let ptr = unsafe { rig.global.alloc_zeroed(layout(size, 8)) };
+            let ptr = unsafe { GlobalAlloc::alloc_zeroed(&rig.global, layout(size, 8)) };
             assert!(!ptr.is_null());
             // SAFETY: the memory is ours and zeroed.
             let contents = unsafe { core::slice::from_raw_parts_mut(ptr, size) };

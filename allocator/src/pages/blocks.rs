@@ -138,7 +138,7 @@ impl Section {
     }
 
     /// Writes the states of an allocation of `first..limit`: a block if it is one, else a run.
-    fn mark(&self, first: Pfn, limit: Pfn) {
+    pub(super) fn mark(&self, first: Pfn, limit: Pfn) {
         let mut blocks = Blocks::new(first, limit, self.max_order());
         if let Some((pfn, order)) = blocks.next() {
             let single = order.pages() == limit.since(first);

@@ -35,6 +35,7 @@ mod region;
 mod request;
 mod section;
 mod shared;
+mod shrink;
 mod slab_window;
 mod slow;
 mod stack;

@@ -157,6 +157,21 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         Ok(())
     }
 
+    /// Gives back all but `new_count` pages of what was allocated at `pfn`, if that was `count` pages.
+    pub(crate) fn shrink(
+        &mut self,
+        section: SectionRef,
+        pfn: Pfn,
+        count: usize,
+        new_count: usize,
+    ) -> AllocResult {
+        let freed = section.shrink(pfn, count, new_count)?;
+        let sections = &mut self.zones[section.zone().index()];
+        sections.free += freed;
+        sections.settle(section);
+        Ok(())
+    }
+
     pub(crate) fn watermarks(&self, zone: Zone) -> Watermarks {
         self.zones[zone.index()].watermarks
     }

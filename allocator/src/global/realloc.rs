@@ -1,0 +1,108 @@
+//! Changing the size of an allocation, where it is if that can be.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use super::allocator::{GlobalAllocator, large_pages};
+use super::rust_alloc::report_refused;
+use crate::objects::SizeClass;
+use crate::{AllocResult, Platform};
+
+/// How an allocation gets its new layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// The memory suits both.
+    None,
+    /// The first so many pages suit, and the rest is given back.
+    Shrink(usize),
+    /// The contents move.
+    Move,
+}
+
+impl Change {
+    /// From `old` to `new` for what is at `addr`.
+    fn plan<const PAGE_SIZE: usize>(addr: usize, old: Layout, new: Layout) -> Self {
+        match (SizeClass::from_layout(old), SizeClass::from_layout(new)) {
+            // The objects of a class are aligned for every layout that it serves.
+            (Some(old), Some(new)) if old == new => Self::None,
+            (None, None) if addr.is_multiple_of(new.align()) => {
+                let count = |layout: Layout| large_pages::<PAGE_SIZE>(layout.size());
+                match count(old).checked_sub(count(new)) {
+                    Some(0) => Self::None,
+                    Some(_) => Self::Shrink(count(new)),
+                    None => Self::Move,
+                }
+            }
+            _ => Self::Move,
+        }
+    }
+}
+
+impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
+    /// Makes what was allocated for `old` an allocation for `new`, and returns where it is then. The
+    /// bytes that both have are kept. It stays where it is if both have the same class or number of
+    /// pages, and if fewer pages will do: the others are free at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`alloc`](Self::alloc) for `new`, and as [`dealloc`](Self::dealloc) where pages are given
+    /// back. What was allocated is as it was.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` was allocated for `old`; after a success, nobody uses it any more, but the result only.
+    pub unsafe fn realloc(
+        &self,
+        ptr: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+    ) -> AllocResult<NonNull<u8>> {
+        match Change::plan::<PAGE_SIZE>(ptr.addr().get(), old, new) {
+            Change::None => Ok(ptr),
+            Change::Shrink(pages) => {
+                let count = large_pages::<PAGE_SIZE>(old.size());
+                // SAFETY: the caller gives up what lies beyond the new layout.
+                unsafe { self.frames().shrink_pages(ptr.addr().get(), count, pages) }?;
+                Ok(ptr)
+            }
+            Change::Move => {
+                let moved = self.alloc(new)?;
+                let kept = old.size().min(new.size());
+                // SAFETY: both are at least `kept` bytes long, and the new one overlaps nothing that is
+                // live.
+                unsafe { moved.copy_from_nonoverlapping(ptr, kept) };
+                // SAFETY: the caller gives the old memory up.
+                if let Err(error) = unsafe { self.dealloc(ptr, old) } {
+                    report_refused::<P>(ptr, old, error);
+                }
+                Ok(moved)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans() {
+        let layout = |size, align| Layout::from_size_align(size, align).expect("a valid layout");
+        let plan = |old, new| Change::plan::<0x1000>(0x7000, old, new);
+        for (old, new, expected) in [
+            (layout(65, 8), layout(80, 8), Change::None),
+            (layout(65, 8), layout(65, 64), Change::Move),
+            (layout(0, 1), layout(8, 1), Change::None),
+            (layout(2048, 8), layout(2049, 8), Change::Move),
+            (layout(2049, 8), layout(2048, 8), Change::Move),
+            (layout(5000, 8), layout(8192, 8), Change::None),
+            (layout(5000, 8), layout(8192, 0x1000), Change::None),
+            (layout(5000, 8), layout(8192, 0x2000), Change::Move),
+            (layout(5000, 8), layout(4096, 8), Change::Shrink(1)),
+            (layout(90_000, 8), layout(2049, 4096), Change::Shrink(1)),
+            (layout(0, 4096), layout(1, 4096), Change::None),
+        ] {
+            assert_eq!(plan(old, new), expected, "{old:?} to {new:?}");
+        }
+    }
+}

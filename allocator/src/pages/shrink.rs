@@ -1,0 +1,67 @@
+//! Giving back the end of an allocation while its beginning stays in use.
+
+use super::frame::{Blocks, Order, Pfn};
+use super::section::Section;
+use super::shared::FrameAllocator;
+use super::state::{Kind, PageState};
+use crate::{AllocError, AllocResult, Platform};
+
+impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
+    /// Frees all but the first `new_count` of the `count` pages that were allocated at `addr`. From
+    /// then on they are an allocation of exactly `new_count` pages.
+    ///
+    /// Takes the lock of the tree, for a time that grows with the number of blocks that the
+    /// allocation consists of: at most twice the order.
+    ///
+    /// # Errors
+    ///
+    /// As [`dealloc_pages`](Self::dealloc_pages) for `addr` and `count`; `InvalidParam` also unless
+    /// `0 < new_count <= count`.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the pages, and nobody uses those that are freed any more.
+    pub unsafe fn shrink_pages(&self, addr: usize, count: usize, new_count: usize) -> AllocResult {
+        if new_count == 0 || new_count > count {
+            return Err(AllocError::InvalidParam);
+        }
+        let mut tree = self.tree.0.lock();
+        let (section, pfn) = self.locate(&tree, addr)?;
+        tree.zones.shrink(section, pfn, count, new_count)
+    }
+}
+
+impl Section {
+    /// How many pages the allocation at `pfn` has, if a free with `count` would be accepted.
+    fn allocation(&self, pfn: Pfn, count: usize) -> AllocResult<usize> {
+        let state = self.state(pfn);
+        match state.kind() {
+            Kind::Block if Order::covering(count) == Some(state.order()) => {
+                Ok(state.order().pages())
+            }
+            Kind::Run if self.run_pages(pfn) == count => Ok(count),
+            Kind::Block | Kind::Run => Err(AllocError::InvalidParam),
+            Kind::Nothing | Kind::RunTail | Kind::Slab | Kind::Cached | Kind::Internal => {
+                Err(AllocError::NotAllocated)
+            }
+        }
+    }
+
+    /// Keeps the first `new_count` pages of the allocation at `pfn`, and returns how many went.
+    pub(super) fn shrink(&self, pfn: Pfn, count: usize, new_count: usize) -> AllocResult<usize> {
+        let pages = self.allocation(pfn, count)?;
+        let (limit, end) = (pfn.add(new_count), pfn.add(pages));
+        // The blocks of a shorter run begin elsewhere.
+        let mut at = pfn;
+        while at < end {
+            let next = at.add(self.state(at).order().pages());
+            self.set_state(at, PageState::NOTHING);
+            at = next;
+        }
+        self.mark(pfn, limit);
+        for (pfn, order) in Blocks::new(limit, end, self.max_order()) {
+            self.put_block(pfn, order);
+        }
+        Ok(pages - new_count)
+    }
+}
