@@ -4,6 +4,8 @@
 
 mod about;
 mod allocator;
+#[cfg(any(test, feature = "allocator_api2"))]
+mod allocator_api;
 mod info;
 mod realloc;
 mod rust_alloc;

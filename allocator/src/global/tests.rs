@@ -1,5 +1,6 @@
 //! The facade on the host.
 
+mod allocator_api;
 mod resize;
 
 use core::alloc::{GlobalAlloc, Layout};
