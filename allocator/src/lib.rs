@@ -16,7 +16,9 @@ mod report;
 mod sync;
 
 pub use error::{AllocError, AllocResult};
-pub use global::{AddressInfo, GlobalAllocator, ObjectInfo, SlabInfo};
+pub use global::{
+    AddressInfo, CacheBox, CacheStats, GlobalAllocator, LiveObjects, ObjectCache, ObjectInfo, SlabInfo,
+};
 pub use objects::{
     ClassStats, PerCpuSlab, SizeClass, SlabAllocResult, SlabAllocator, SlabDeallocResult,
     SlabPoolDeallocResult, SlabPoolExt, SlabPoolTrait, SlabTrait, StaticSlabPool,

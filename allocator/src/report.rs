@@ -26,6 +26,13 @@ pub enum Misuse {
         /// The address of the block.
         addr: usize,
     },
+    /// An object cache ended before its objects did. They stay what they are: memory of the heap.
+    Leak {
+        /// The name of the cache.
+        cache: &'static str,
+        /// How many of its objects are live.
+        objects: usize,
+    },
 }
 
 impl fmt::Display for Misuse {
@@ -41,6 +48,9 @@ impl fmt::Display for Misuse {
                 "free of {addr:#x} (size {size}, alignment {align}) refused: {error}"
             ),
             Self::Block { addr } => write!(f, "pages at {addr:#x} were freed twice at once"),
+            Self::Leak { cache, objects } => {
+                write!(f, "cache {cache} ended with {objects} live objects")
+            }
         }
     }
 }

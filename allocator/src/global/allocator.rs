@@ -122,6 +122,22 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         }
     }
 
+    /// Whether [`dealloc`](Self::dealloc) would take this.
+    ///
+    /// # Errors
+    ///
+    /// As `dealloc`.
+    pub fn check(&self, ptr: NonNull<u8>, layout: Layout) -> AllocResult {
+        let addr = ptr.addr().get();
+        match SizeClass::from_layout(layout) {
+            Some(class) => self.objects.check(&self.frames, addr, class),
+            None => {
+                let count = large_pages::<PAGE_SIZE>(layout.size());
+                self.frames.check(addr, count)
+            }
+        }
+    }
+
     /// How many bytes an allocation for `layout` really has: all of them may be used.
     #[must_use]
     pub const fn usable_size(layout: Layout) -> usize {

@@ -6,6 +6,8 @@ mod about;
 mod allocator;
 #[cfg(any(test, feature = "allocator_api2"))]
 mod allocator_api;
+mod cache;
+mod cache_stats;
 mod info;
 mod realloc;
 mod rust_alloc;
@@ -14,4 +16,6 @@ mod tests;
 
 pub use about::{AddressInfo, ObjectInfo};
 pub use allocator::GlobalAllocator;
+pub use cache::{CacheBox, LiveObjects, ObjectCache};
+pub use cache_stats::CacheStats;
 pub use info::SlabInfo;

@@ -1,6 +1,7 @@
 //! The facade on the host.
 
 mod allocator_api;
+mod cache;
 mod resize;
 
 use core::alloc::{GlobalAlloc, Layout};

@@ -29,6 +29,17 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         let (section, pfn) = self.locate(&tree, addr)?;
         tree.zones.shrink(section, pfn, count, new_count)
     }
+
+    /// Whether [`dealloc_pages`](Self::dealloc_pages) would take this.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn check(&self, addr: usize, count: usize) -> AllocResult {
+        let tree = self.tree.0.lock();
+        let (section, pfn) = self.locate(&tree, addr)?;
+        section.allocation(pfn, count).map(|_| ())
+    }
 }
 
 impl Section {

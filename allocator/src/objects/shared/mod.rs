@@ -22,6 +22,7 @@ mod drain;
 mod info;
 mod magazine;
 mod overflow;
+mod probe;
 mod refill;
 mod remote;
 mod slabs;

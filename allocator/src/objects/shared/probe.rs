@@ -1,0 +1,27 @@
+//! Asking about an object without changing anything.
+
+use super::super::size_class::SizeClass;
+use super::allocator::{Entry, ObjectAllocator};
+use crate::pages::FrameAllocator;
+use crate::{AllocError, AllocResult, Platform};
+
+impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
+    /// Whether `addr` is a live object of `class`.
+    ///
+    /// # Errors
+    ///
+    /// As [`free`](Self::free).
+    pub(crate) fn check(
+        &self,
+        frames: &FrameAllocator<P, PAGE_SIZE>,
+        addr: usize,
+        class: SizeClass,
+    ) -> AllocResult {
+        let entry = frames.slab_of(addr).ok_or(AllocError::NotFound)?;
+        Entry(entry.as_ptr()).check::<PAGE_SIZE>(addr, class)?;
+        if self.is_marked(addr) {
+            return Err(AllocError::NotAllocated);
+        }
+        Ok(())
+    }
+}
