@@ -8,6 +8,7 @@ extern crate std;
 pub mod conformance;
 mod error;
 mod global;
+mod harden;
 mod objects;
 mod pages;
 mod percpu;
@@ -17,8 +18,10 @@ mod sync;
 
 pub use error::{AllocError, AllocResult};
 pub use global::{
-    AddressInfo, CacheBox, CacheStats, GlobalAllocator, LiveObjects, ObjectCache, ObjectInfo, SlabInfo,
+    AddressInfo, CacheBox, CacheStats, GlobalAllocator, LiveObjects, ObjectCache, ObjectInfo,
+    SlabInfo,
 };
+pub use harden::Hardening;
 pub use objects::{
     ClassStats, PerCpuSlab, SizeClass, SlabAllocResult, SlabAllocator, SlabDeallocResult,
     SlabPoolDeallocResult, SlabPoolExt, SlabPoolTrait, SlabTrait, StaticSlabPool,

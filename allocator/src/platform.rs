@@ -1,6 +1,6 @@
 //! What the allocator needs to know about the machine it runs on.
 
-use crate::Misuse;
+use crate::{Hardening, Misuse};
 
 /// The machine below the allocator: CPU numbers, address translation, interrupt masking.
 ///
@@ -26,6 +26,10 @@ pub unsafe trait Platform: Sized + 'static {
     /// One more than the highest CPU number. 256 and more are fine: per-CPU state is set up when a
     /// CPU first calls.
     const MAX_CPUS: usize;
+
+    /// What the allocators of this platform check beyond what they always do. What is not asked for
+    /// costs nothing. The default is what the features of this crate say.
+    const HARDENING: Hardening = Hardening::FEATURES;
 
     /// What [`irq_save`](Self::irq_save) remembers.
     type IrqState: Copy;

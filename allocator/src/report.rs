@@ -4,8 +4,9 @@ use core::fmt;
 
 use crate::{AllocError, Violation};
 
-/// A caller's mistake that the allocator noticed and could not return as an error, because the
-/// call has no result (`GlobalAlloc::dealloc`). The allocator's state is unchanged.
+/// A caller's mistake that the allocator noticed and could not return as an error: the call has no
+/// result (`GlobalAlloc::dealloc`), or the mistake was made by somebody else and before. The
+/// allocator's state is unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Misuse {
@@ -25,6 +26,35 @@ pub enum Misuse {
     Block {
         /// The address of the block.
         addr: usize,
+    },
+    /// A byte beside an object was overwritten. It was found when the object was freed, which it is
+    /// now. Its address is `object + offset`.
+    RedZone {
+        /// The address of the object.
+        object: usize,
+        /// Its size.
+        size: usize,
+        /// Where the byte lies, from the object's beginning: below 0, or `size` and above.
+        offset: isize,
+        /// What was there.
+        expected: u8,
+        /// What is there.
+        found: u8,
+    },
+    /// A byte of a free object was overwritten. It was found when the object was about to be used
+    /// again, which it is now. Its address is `object + offset`; with an offset below that of a
+    /// word, it belongs to the mark that tells free objects apart.
+    UseAfterFree {
+        /// The address of the object, its red zone included.
+        object: usize,
+        /// The size of its class.
+        size: usize,
+        /// Where the byte lies, from that address.
+        offset: usize,
+        /// What was there.
+        expected: u8,
+        /// What is there.
+        found: u8,
     },
     /// An object cache ended before its objects did. They stay what they are: memory of the heap.
     Leak {
@@ -48,6 +78,30 @@ impl fmt::Display for Misuse {
                 "free of {addr:#x} (size {size}, alignment {align}) refused: {error}"
             ),
             Self::Block { addr } => write!(f, "pages at {addr:#x} were freed twice at once"),
+            Self::RedZone {
+                object,
+                size,
+                offset,
+                expected,
+                found,
+            } => write!(
+                f,
+                "byte {:#x} beside the object at {object:#x} (size {size}, offset {offset}) was \
+                 overwritten: {found:#04x} instead of {expected:#04x}",
+                object.wrapping_add_signed(*offset)
+            ),
+            Self::UseAfterFree {
+                object,
+                size,
+                offset,
+                expected,
+                found,
+            } => write!(
+                f,
+                "byte {:#x} of the free object at {object:#x} (size {size}, offset {offset}) was \
+                 overwritten: {found:#04x} instead of {expected:#04x}",
+                object.wrapping_add(*offset)
+            ),
             Self::Leak { cache, objects } => {
                 write!(f, "cache {cache} ended with {objects} live objects")
             }

@@ -5,6 +5,7 @@ use core::ops::Range;
 use core::ptr::NonNull;
 
 use super::info::SlabInfo;
+use crate::harden::faults::Faults;
 use crate::objects::{ObjectAllocator, SizeClass};
 use crate::pages::{BuddyInfo, FrameAllocator, ManagedSection, PageRequest};
 use crate::{AllocError, AllocResult, Inconsistency, Platform};
@@ -18,8 +19,9 @@ use crate::{AllocError, AllocResult, Inconsistency, Platform};
 /// [`SizeClass`], any other from whole pages: as many as the size needs, no more. A size of 0 is
 /// served like a size of 1, whatever the alignment.
 pub struct GlobalAllocator<P: Platform, const PAGE_SIZE: usize = 0x1000> {
-    frames: FrameAllocator<P, PAGE_SIZE>,
+    pub(super) frames: FrameAllocator<P, PAGE_SIZE>,
     pub(super) objects: ObjectAllocator<P, PAGE_SIZE>,
+    faults: Faults,
 }
 
 impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
@@ -29,6 +31,7 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         Self {
             frames: FrameAllocator::new(),
             objects: ObjectAllocator::new(),
+            faults: Faults::new(),
         }
     }
 
@@ -72,6 +75,10 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     /// `NotInitialized` before [`init`](Self::init); `NoMemory`; `InvalidParam` if the layout is
     /// larger than the largest block.
     pub fn alloc(&self, layout: Layout) -> AllocResult<NonNull<u8>> {
+        self.may_fail()?;
+        if P::HARDENING.touches_objects() {
+            return self.alloc_fenced(layout, P::HARDENING.init_on_alloc);
+        }
         if let Some(class) = SizeClass::from_layout(layout) {
             return self.objects.alloc(&self.frames, class);
         }
@@ -84,6 +91,10 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     ///
     /// As `alloc`.
     pub fn alloc_zeroed(&self, layout: Layout) -> AllocResult<NonNull<u8>> {
+        self.may_fail()?;
+        if P::HARDENING.touches_objects() {
+            return self.alloc_fenced(layout, true);
+        }
         let Some(class) = SizeClass::from_layout(layout) else {
             return self.alloc_large(&large_request::<PAGE_SIZE>(layout).zeroed());
         };
@@ -93,8 +104,8 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         Ok(object)
     }
 
-    fn alloc_large(&self, request: &PageRequest) -> AllocResult<NonNull<u8>> {
-        let addr = self.allocate(request)?;
+    pub(super) fn alloc_large(&self, request: &PageRequest) -> AllocResult<NonNull<u8>> {
+        let addr = self.take(request)?;
         NonNull::new(core::ptr::with_exposed_provenance_mut(addr)).ok_or(AllocError::NoMemory)
     }
 
@@ -110,6 +121,10 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     ///
     /// If `ptr` came from this allocator, nobody uses its memory any more.
     pub unsafe fn dealloc(&self, ptr: NonNull<u8>, layout: Layout) -> AllocResult {
+        if P::HARDENING.touches_objects() {
+            // SAFETY: the caller's duties are the same.
+            return unsafe { self.dealloc_fenced(ptr, layout) };
+        }
         let addr = ptr.addr().get();
         match SizeClass::from_layout(layout) {
             // SAFETY: the caller's duties are the same.
@@ -122,25 +137,27 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         }
     }
 
-    /// Whether [`dealloc`](Self::dealloc) would take this.
+    /// Whether `ptr` is something live that [`dealloc`](Self::dealloc) would take with this layout.
     ///
     /// # Errors
     ///
     /// As `dealloc`.
     pub fn check(&self, ptr: NonNull<u8>, layout: Layout) -> AllocResult {
-        let addr = ptr.addr().get();
-        match SizeClass::from_layout(layout) {
-            Some(class) => self.objects.check(&self.frames, addr, class),
-            None => {
-                let count = large_pages::<PAGE_SIZE>(layout.size());
-                self.frames.check(addr, count)
-            }
-        }
+        self.check_fenced(ptr, layout)
     }
 
     /// How many bytes an allocation for `layout` really has: all of them may be used.
     #[must_use]
     pub const fn usable_size(layout: Layout) -> usize {
+        if P::HARDENING.red_zones && SizeClass::from_layout(layout).is_some() {
+            layout.size()
+        } else {
+            Self::length(layout)
+        }
+    }
+
+    /// How many bytes lie where `layout` was allocated.
+    pub(super) const fn length(layout: Layout) -> usize {
         match SizeClass::from_layout(layout) {
             Some(class) => class.size(),
             None => large_pages::<PAGE_SIZE>(layout.size()) * PAGE_SIZE,
@@ -200,8 +217,9 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     /// `InvalidParam` for a count of 0 or above the largest block, and for an alignment that is no
     /// power of two or below a page; `NoMemory`; `NotInitialized`.
     pub fn alloc_pages(&self, count: usize, align: usize) -> AllocResult<usize> {
+        self.may_fail()?;
         match self.frames.alloc_pages(count, align) {
-            Err(AllocError::NoMemory) => self.allocate(&PageRequest::new(count).align(align)),
+            Err(AllocError::NoMemory) => self.take(&PageRequest::new(count).align(align)),
             result => result,
         }
     }
@@ -236,6 +254,11 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     ///
     /// As [`alloc_pages`](Self::alloc_pages).
     pub fn allocate(&self, request: &PageRequest) -> AllocResult<usize> {
+        self.may_fail()?;
+        self.take(request)
+    }
+
+    fn take(&self, request: &PageRequest) -> AllocResult<usize> {
         match self.frames.try_allocate(request) {
             Err(AllocError::NoMemory) => {
                 self.objects.drain(&self.frames, true);
@@ -251,6 +274,30 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
             }
             result => result,
         }
+    }
+
+    /// Makes the `nth` allocation of this allocator from now on fail with `NoMemory`: 1 is the next one,
+    /// 0 takes back what was said before. Every call counts that allocates objects or pages, each
+    /// object of a bulk call, and every `realloc` that moves.
+    ///
+    /// For tests: without [`fault_injection`](crate::Hardening::fault_injection) it does nothing.
+    pub fn fail_allocation(&self, nth: usize) {
+        self.faults.arm(nth);
+    }
+
+    /// How many allocations were asked for, and how many of them were made to fail; both 0 without
+    /// [`fault_injection`](crate::Hardening::fault_injection).
+    #[must_use]
+    pub fn fault_counts(&self) -> (usize, usize) {
+        self.faults.counts()
+    }
+
+    #[inline]
+    fn may_fail(&self) -> AllocResult {
+        if P::HARDENING.fault_injection && self.faults.strikes() {
+            return Err(AllocError::NoMemory);
+        }
+        Ok(())
     }
 
     /// Gives up the section that manages `addr`, as [`FrameAllocator::remove_section`] does.
@@ -331,7 +378,7 @@ impl<P: Platform, const PAGE_SIZE: usize> Default for GlobalAllocator<P, PAGE_SI
 }
 
 /// What a layout beyond the classes asks of the pages.
-fn large_request<const PAGE_SIZE: usize>(layout: Layout) -> PageRequest {
+pub(super) fn large_request<const PAGE_SIZE: usize>(layout: Layout) -> PageRequest {
     PageRequest::new(large_pages::<PAGE_SIZE>(layout.size()))
         .align(layout.align().max(PAGE_SIZE))
         .exact()

@@ -217,7 +217,10 @@ impl<'a, T, P: Platform, C, const PAGE_SIZE: usize> ObjectCache<'a, T, P, C, PAG
     /// # Errors
     ///
     /// The cache as it was, if there are live objects.
-    #[expect(clippy::result_large_err, reason = "the cache itself comes back, and rarely")]
+    #[expect(
+        clippy::result_large_err,
+        reason = "the cache itself comes back, and rarely"
+    )]
     pub fn destroy(self) -> Result<CacheStats, LiveObjects<Self>> {
         let stats = self.stats();
         if stats.live() == 0 {

@@ -8,6 +8,7 @@ mod allocator;
 mod allocator_api;
 mod cache;
 mod cache_stats;
+mod fenced;
 mod info;
 mod realloc;
 mod rust_alloc;

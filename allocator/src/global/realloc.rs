@@ -57,7 +57,10 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         old: Layout,
         new: Layout,
     ) -> AllocResult<NonNull<u8>> {
-        match Change::plan::<PAGE_SIZE>(ptr.addr().get(), old, new) {
+        let plan = Change::plan::<PAGE_SIZE>(ptr.addr().get(), old, new);
+        let is_fenced = P::HARDENING.red_zones && SizeClass::from_layout(old).is_some();
+        // Red zones begin where the layout ends.
+        match if is_fenced { Change::Move } else { plan } {
             Change::None => Ok(ptr),
             Change::Shrink(pages) => {
                 let count = large_pages::<PAGE_SIZE>(old.size());

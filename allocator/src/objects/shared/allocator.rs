@@ -8,6 +8,7 @@ use super::super::size_class::SizeClass;
 use super::cpu::CpuState;
 use super::depot::Depot;
 use super::descriptor::{Descriptors, SharedRef};
+use super::quarantine::{Quarantine, quarantine};
 use crate::pages::FrameAllocator;
 use crate::percpu::CpuTable;
 use crate::sync::IrqLock;
@@ -29,6 +30,10 @@ pub(crate) struct ObjectAllocator<P: Platform, const PAGE_SIZE: usize> {
     pub(super) draining: AtomicBool,
     /// How many contexts have objects in hand that are free, on their way to their slabs.
     pub(super) moving: AtomicUsize,
+    /// Free objects that are not used again yet.
+    pub(super) quarantine: Quarantine<P>,
+    /// How often a magazine was shuffled.
+    pub(super) shuffles: AtomicUsize,
 }
 
 // SAFETY: per-CPU states are reached by the protocols of `cpu`, slabs under locks.
@@ -47,6 +52,8 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             key: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             moving: AtomicUsize::new(0),
+            quarantine: quarantine(),
+            shuffles: AtomicUsize::new(0),
         }
     }
 
@@ -76,7 +83,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         let turn = unsafe { cpu.enter() }?;
         let object = turn.magazines.pop(class)?;
         drop(turn);
-        Some(hand_out(object))
+        Some(hand_out::<P>(object))
     }
 
     /// Frees the object at `addr`.
@@ -129,7 +136,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
 
     /// The word that begins a free object.
     #[inline]
-    fn mark_of(&self, addr: usize) -> usize {
+    pub(super) fn mark_of(&self, addr: usize) -> usize {
         self.key.load(Ordering::Relaxed) ^ addr
     }
 
@@ -152,12 +159,15 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     }
 }
 
-/// Makes a free object one that is in use: takes its mark away.
+/// Makes a free object one that is in use: takes its mark away, unless somebody wants to see it (see
+/// [`freed`](super::freed)).
 #[inline]
-pub(super) fn hand_out(object: usize) -> NonNull<u8> {
+pub(super) fn hand_out<P: Platform>(object: usize) -> NonNull<u8> {
     let word = core::ptr::with_exposed_provenance_mut::<usize>(object);
-    // SAFETY: the object was free, so its memory is the allocator's; it is aligned and not null.
-    unsafe { word.write(0) };
+    if !P::HARDENING.keeps_marks() {
+        // SAFETY: the object was free, so its memory is the allocator's; it is aligned and not null.
+        unsafe { word.write(0) };
+    }
     // SAFETY: objects do not lie at address 0.
     unsafe { NonNull::new_unchecked(word.cast()) }
 }

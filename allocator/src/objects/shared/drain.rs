@@ -20,6 +20,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     /// Waits for turns of other CPUs, with no lock held; a handler that interrupted a turn of its
     /// own CPU does not wait, and leaves out what it cannot have.
     pub(crate) fn drain(&self, frames: &FrameAllocator<P, PAGE_SIZE>, thorough: bool) -> usize {
+        self.end_quarantine(frames);
         let is_nested = self.is_nested();
         if self.draining.swap(true, Ordering::Acquire) {
             // Somebody is at it. The barrier answers those who wait for this CPU in theirs.

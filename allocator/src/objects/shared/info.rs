@@ -33,7 +33,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             self.draining.store(false, Ordering::Release);
         }
         cached += self.depot().map_or(0, |depot| depot.len(class));
-        sum.live = sum.live.saturating_sub(cached);
+        sum.live = sum.live.saturating_sub(cached + self.quarantined(class));
         sum
     }
 

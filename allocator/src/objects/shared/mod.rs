@@ -9,7 +9,8 @@
 //!   objects come and go in batches ([`refill`], [`overflow`]).
 //! - [`remote`]: objects of another CPU's slabs go back to them lock-free.
 //!
-//! [`drain`] brings everything back; [`descriptor`] is what is known about a slab.
+//! [`drain`] brings everything back; [`descriptor`] is what is known about a slab. [`freed`],
+//! [`quarantine`] and [`shuffle`] are there for platforms that want to be told of mistakes.
 
 mod about;
 mod allocator;
@@ -19,12 +20,15 @@ mod cpu;
 mod depot;
 mod descriptor;
 mod drain;
+mod freed;
 mod info;
 mod magazine;
 mod overflow;
 mod probe;
+mod quarantine;
 mod refill;
 mod remote;
+mod shuffle;
 mod slabs;
 #[cfg(all(test, not(loom)))]
 mod tests;

@@ -27,7 +27,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             let added = match self.cpu(frames) {
                 Some(cpu) => {
                     if let Some(object) = self.refill(frames, cpu, class) {
-                        return Ok(hand_out(object));
+                        return Ok(hand_out::<P>(object));
                     }
                     frames
                         .try_allocate(&slab)
@@ -43,7 +43,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
                 Err(AllocError::NoMemory) => {
                     let given = self.drain(frames, true);
                     if let Some(object) = self.take_anywhere(frames, class) {
-                        return Ok(hand_out(object));
+                        return Ok(hand_out::<P>(object));
                     }
                     if given == 0 && self.moving.load(Ordering::SeqCst) == 0 {
                         break;
@@ -56,7 +56,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         let base = frames.allocate(&slab)?;
         self.add_slab(frames, class, base)?;
         self.take_anywhere(frames, class)
-            .map(hand_out)
+            .map(hand_out::<P>)
             .ok_or(AllocError::NoMemory)
     }
 
@@ -81,6 +81,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             let magazines = turn.magazines;
             let room = capacity(class) - magazines.len(class);
             if room >= batch(class) && depot.take(class, |object| magazines.push(class, object)) {
+                self.shuffle(magazines, class);
                 return magazines.pop(class);
             }
         }
@@ -97,6 +98,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             let room = capacity(class) - magazines.len(class);
             let limit = batch(class).min(room);
             heap.take(&mut owned, class, limit, |addr| magazines.push(class, addr));
+            self.shuffle(magazines, class);
             magazines.pop(class)
         } else {
             let mut object = None;

@@ -39,10 +39,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
                 }
             }
         };
-        // The free of an object that was never handed out is a double free, too.
-        for index in 0..class.objects_in(count * PAGE_SIZE) {
-            self.mark(base + index * class.size());
-        }
+        self.prepare(base, class);
         let mut heap = cpu.heap.lock();
         // SAFETY: this is the heap's lock.
         let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
