@@ -2,6 +2,7 @@
 
 mod allocator_api;
 mod cache;
+mod hardening;
 mod resize;
 
 use core::alloc::{GlobalAlloc, Layout};

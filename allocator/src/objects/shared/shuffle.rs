@@ -27,7 +27,6 @@ fn shuffle(magazines: &Magazines, class: SizeClass, seed: usize) {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
         let other = (state >> 8) as usize % (last + 1);
         objects.swap(last, other);
     }
