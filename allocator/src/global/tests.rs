@@ -15,7 +15,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{AllocError, Misuse, Platform, SizeClass};
+use crate::{AllocError, Hardening, Misuse, Platform, SizeClass};
 
 const PAGE: usize = 0x1000;
 
@@ -30,6 +30,8 @@ pub(super) struct Host;
 // contexts at once; the translation is the identity; there are no interrupts.
 unsafe impl Platform for Host {
     const MAX_CPUS: usize = 1;
+    /// These tests say exactly what lies where.
+    const HARDENING: Hardening = Hardening::NONE;
     type IrqState = ();
 
     fn cpu_id() -> usize {

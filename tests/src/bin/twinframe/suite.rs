@@ -21,6 +21,15 @@ const MODELS: [&str; 7] = [
     "models::",
 ];
 
+/// The allocator's tests once more, with every check that its features can add.
+const HARDENED: [&str; 5] = [
+    "test",
+    "--no-fail-fast",
+    "--package=twinframe",
+    "--lib",
+    "--features=hardened,init_on_free,fault_injection",
+];
+
 /// Runs every test there is, shows cargo's output as it comes, and ends with the sum. With `arguments`,
 /// runs what they select of `cargo test`.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<ExitCode> {
@@ -32,9 +41,13 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<ExitC
     if arguments.is_empty() {
         let mut models = self::cargo(workspace);
         models.args(MODELS).env("RUSTFLAGS", "--cfg loom");
-        let of_models = follow(models, &mut sum)?;
-        if status.success() {
-            status = of_models;
+        let mut hardened = self::cargo(workspace);
+        hardened.args(HARDENED);
+        for further in [hardened, models] {
+            let of_further = follow(further, &mut sum)?;
+            if status.success() {
+                status = of_further;
+            }
         }
     }
     let seconds = started.elapsed().as_secs_f64();
