@@ -6,6 +6,7 @@ mod chain;
 mod collections;
 mod conformance;
 mod dma;
+mod hardening;
 mod hot_plug;
 mod interrupts;
 mod low_memory;
