@@ -46,7 +46,7 @@ qemu: ## get QEMU if it is missing (Debian, Ubuntu), or say how
 	@$(TWINFRAME) qemu
 
 bench: ## measure Twinframe beside other allocators on this host
-	@$(CARGO) run -q --release -p twinframe-bench -- --json target/twinframe/bench.json
+	@$(CARGO) run -q --release -p twinframe-bench --features mallocs -- --json target/twinframe/bench.json
 
 clean: ## remove everything that was built
 	$(CARGO) clean

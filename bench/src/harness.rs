@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use crate::target::Target;
 
 /// One subject of a case: does a share of the work and returns the cost per operation.
 pub(crate) struct Subject<'a> {
@@ -27,8 +29,22 @@ pub(crate) fn time(operations: usize, work: impl FnOnce()) -> f64 {
 }
 
 /// Which figures count as ours, and which are no competitors but yardsticks.
-const OURS: &str = "twinframe";
-const YARDSTICKS: [&str; 2] = ["floor", "harness"];
+pub(crate) const OURS: &str = "twinframe";
+const YARDSTICKS: [&str; 4] = ["floor", "harness", "any memory", "first region"];
+
+/// A turn that takes longer is not taken in every round.
+const LONG: Duration = Duration::from_millis(5);
+
+/// How often such a subject takes its turn at least.
+const LEAST: usize = 3;
+
+/// Is `name` a peer that `ours` is compared with? What is shared by CPUs is compared with what is
+/// shared by CPUs.
+pub(crate) fn is_peer(ours: &str, name: &str) -> bool {
+    let other_kind = if ours == OURS { "-alone" } else { "+lock" };
+    let is_other = name.starts_with(OURS) || YARDSTICKS.contains(&name);
+    !is_other && !name.ends_with(other_kind)
+}
 
 /// Runs the cases that were asked for and collects what they give.
 pub(crate) struct Runner {
@@ -70,18 +86,33 @@ impl Runner {
     }
 
     /// Lets the subjects take turns and prints the median of each.
-    pub(crate) fn compare(&mut self, case: &str, unit: &str, mut subjects: Vec<Subject<'_>>) {
+    pub(crate) fn compare(
+        &mut self,
+        case: &str,
+        unit: &str,
+        targets: &[Target],
+        mut subjects: Vec<Subject<'_>>,
+    ) {
         if !self.wants(case) {
             return;
         }
         let mut samples = vec![Vec::with_capacity(self.rounds); subjects.len()];
-        for round in 0..=self.rounds {
+        // The first round warms up.
+        let strides: Vec<usize> = subjects
+            .iter_mut()
+            .map(|subject| {
+                let start = Instant::now();
+                (subject.turn)();
+                let stride = start.elapsed().as_nanos() / LONG.as_nanos();
+                let most = (self.rounds / LEAST).max(1);
+                usize::try_from(stride).map_or(most, |stride| stride.clamp(1, most))
+            })
+            .collect();
+        for round in 0..self.rounds {
             for i in 0..subjects.len() {
                 let i = (i + round) % subjects.len();
-                let cost = (subjects[i].turn)();
-                // The first round warms up.
-                if round != 0 {
-                    samples[i].push(cost);
+                if round % strides[i] == 0 {
+                    samples[i].push((subjects[i].turn)());
                 }
             }
         }
@@ -90,11 +121,17 @@ impl Runner {
             .zip(samples)
             .map(|(subject, samples)| (subject.name, median(samples)))
             .collect();
-        self.print(case, unit, &figures);
+        self.print(case, unit, targets, &figures);
     }
 
     /// Prints figures that were measured elsewhere.
-    pub(crate) fn print(&mut self, case: &str, unit: &str, figures: &[(&str, f64)]) {
+    pub(crate) fn print(
+        &mut self,
+        case: &str,
+        unit: &str,
+        targets: &[Target],
+        figures: &[(&str, f64)],
+    ) {
         let figure = |name: &str| {
             figures
                 .iter()
@@ -102,15 +139,14 @@ impl Runner {
                 .map(|(_, v)| *v)
         };
         let floor = figure("floor");
-        // What is shared by CPUs is compared with what is shared by CPUs.
+        let more_is_better = targets.iter().any(|target| target.more_is_better());
         let best_peer = |ours: &str| {
             figures
                 .iter()
-                .filter(|(name, _)| !name.starts_with(OURS) && !YARDSTICKS.contains(name))
-                .filter(|(name, _)| name.ends_with("+lock") != ours.ends_with("-single"))
+                .filter(|(name, _)| is_peer(ours, name))
                 .map(|(_, value)| *value)
                 .filter(|value| *value > 0.0)
-                .min_by(f64::total_cmp)
+                .reduce(if more_is_better { f64::max } else { f64::min })
         };
         println!("{case} [{unit}]");
         for (name, value) in figures {
@@ -129,6 +165,21 @@ impl Runner {
                 let _ = write!(json, r#","peer_ratio":{:.3}"#, value / peer);
             }
             println!("{line}");
+            if *name == OURS {
+                let judged: Vec<_> = targets
+                    .iter()
+                    .filter_map(|target| target.judge(*value, figures))
+                    .collect();
+                for (words, is_met) in &judged {
+                    let outcome = if *is_met { "met" } else { "MISSED" };
+                    println!("    target: {words}: {outcome}");
+                }
+                let json_of = |(words, is_met): &(String, bool)| {
+                    format!(r#"{{"want":"{words}","met":{is_met}}}"#)
+                };
+                let all: Vec<String> = judged.iter().map(json_of).collect();
+                let _ = write!(json, r#","targets":[{}]"#, all.join(","));
+            }
             self.lines.push_str(&json);
             self.lines.push_str("}\n");
         }

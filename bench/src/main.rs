@@ -5,15 +5,24 @@
 
 mod harness;
 mod memory;
+mod objects;
 mod pages;
 mod peers;
 mod platform;
+mod target;
+mod threads;
 
 use harness::Runner;
 
 fn main() -> std::process::ExitCode {
-    match Runner::from_args(std::env::args().skip(1)) {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(answer) = objects::answer(&args) {
+        println!("{answer}");
+        return std::process::ExitCode::SUCCESS;
+    }
+    match Runner::from_args(args.into_iter()) {
         Ok(mut runner) => {
+            objects::run(&mut runner);
             pages::run(&mut runner);
             runner.finish()
         }

@@ -25,6 +25,13 @@ impl Memory {
         Self::map(len, align, libc::MAP_32BIT)
     }
 
+    /// Bytes of this process that are in memory now.
+    pub(crate) fn resident() -> usize {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+        let pages = statm.split(' ').nth(1).and_then(|text| text.parse().ok());
+        pages.map_or(0, |pages: usize| pages * 4096)
+    }
+
     fn map(len: usize, align: usize, flags: libc::c_int) -> Self {
         // SAFETY: an anonymous private mapping anywhere has no preconditions.
         let mapping = unsafe {
@@ -76,5 +83,13 @@ impl Memory {
             unsafe { page.write_volatile(0) };
         }
         self
+    }
+
+    /// Gives the memory back to the system; it stays mapped.
+    pub(crate) fn discard(self) {
+        let start = self.start.as_ptr().cast();
+        // SAFETY: this is the mapping, or a part of it, and nobody uses it any more.
+        let status = unsafe { libc::madvise(start, self.len, libc::MADV_DONTNEED) };
+        assert_eq!(status, 0, "the mapping is private and anonymous");
     }
 }

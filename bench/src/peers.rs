@@ -4,7 +4,9 @@ use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ax_sync::interface::{AcquireResult, ContextState, LockMetadata};
-use buddy_slab_allocator::{SlabPoolTrait, interface::BuddySlabIf};
+use buddy_slab_allocator::{PerCpuSlab, SlabPoolTrait, StaticSlabPool, interface::BuddySlabIf};
+
+use crate::platform::Host;
 
 struct Interface;
 
@@ -15,9 +17,15 @@ impl BuddySlabIf for Interface {
     }
 
     fn slab_pool() -> &'static dyn SlabPoolTrait {
-        unreachable!("only pages are allocated")
+        &SLABS
     }
 }
+
+/// The slabs of buddy-slab-allocator, which has them once in a program, for two CPUs.
+static SLABS: StaticSlabPool<4096, 2> = StaticSlabPool::new(
+    [PerCpuSlab::new(0), PerCpuSlab::new(1)],
+    <Host as twinframe::Platform>::cpu_id,
+);
 
 /// The lock of buddy-slab-allocator, which its kernel provides: a spin lock.
 struct Spin;

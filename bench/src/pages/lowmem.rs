@@ -6,6 +6,7 @@ use super::subjects::{Locked, Pages, PeerBuddySlab, Shared, Single};
 use super::{MIB, PAGE};
 use crate::harness::{Runner, Subject, time};
 use crate::memory::Memory;
+use crate::target::Target;
 
 pub(super) fn run(runner: &mut Runner) {
     for fragments in [1, 100, 10_000, 100_000] {
@@ -16,17 +17,26 @@ pub(super) fn run(runner: &mut Runner) {
         runner.compare(
             &case,
             "ns/pair",
+            &[Target::Of(ANY, 2.0), Target::Peer(1.0)],
             vec![
-                low::<Shared>(fragments),
-                low::<Single>(fragments),
-                low::<PeerBuddySlab>(fragments),
-                low::<Locked<PeerBuddySlab>>(fragments),
+                low::<Shared>(ANY, fragments, |pages| Some(pages.alloc(0))),
+                low::<Shared>(Shared::NAME, fragments, Pages::alloc_low),
+                low::<Single>(Single::NAME, fragments, Pages::alloc_low),
+                low::<PeerBuddySlab>(PeerBuddySlab::NAME, fragments, Pages::alloc_low),
+                low::<Locked<PeerBuddySlab>>(PeerBuddySlab::LOCKED, fragments, Pages::alloc_low),
             ],
         );
     }
 }
 
-fn low<S: Pages + 'static>(fragments: usize) -> Subject<'static> {
+/// Our allocation without the restriction, beside the same fragments.
+const ANY: &str = "any memory";
+
+fn low<S: Pages + 'static>(
+    name: &'static str,
+    fragments: usize,
+    alloc: impl Fn(&mut S) -> Option<usize> + 'static,
+) -> Subject<'static> {
     let high = Memory::new(1024 * MIB, 4 << 30);
     let mut pages = S::new(high);
     pages.add(Memory::low(16 * MIB, 16 * MIB));
@@ -47,16 +57,16 @@ fn low<S: Pages + 'static>(fragments: usize) -> Subject<'static> {
     for addr in above.iter().step_by(2).take(fragments) {
         pages.free(*addr, 0);
     }
-    let pairs = if S::NAME.starts_with(PeerBuddySlab::NAME) {
+    let pairs = if [PeerBuddySlab::NAME, PeerBuddySlab::LOCKED].contains(&name) {
         20
     } else {
         5_000
     };
-    Subject::new(S::NAME, move || {
+    Subject::new(name, move || {
         time(pairs, || {
             for _ in 0..pairs {
-                let addr = black_box(pages.alloc_low().unwrap_or(0));
-                assert!(addr != 0 && addr + PAGE <= 1 << 32);
+                let addr = black_box(alloc(&mut pages).unwrap_or(0));
+                assert!(addr != 0 && (name == ANY || addr + PAGE <= 1 << 32));
                 pages.free(addr, 0);
             }
         })

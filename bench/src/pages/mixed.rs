@@ -8,6 +8,7 @@ use super::subjects::{Harness, Locked, Pages, PeerBuddySlab, PeerBuddySystem, Sh
 use super::{MIB, PAGE};
 use crate::harness::{Random, Runner, Subject, time};
 use crate::memory::Memory;
+use crate::target::Target;
 
 const MEMORY: usize = 256 * MIB;
 const STEPS: usize = 20_000;
@@ -41,6 +42,7 @@ pub(super) fn run(runner: &mut Runner) {
             runner.compare(
                 &case,
                 "ns/call",
+                &[Target::Peer(0.75)],
                 vec![
                     mixed::<Harness>(orders, percent, &Rc::default()),
                     mixed::<Shared>(orders, percent, &ends[0]),
@@ -69,10 +71,16 @@ pub(super) fn run(runner: &mut Runner) {
             runner.print(
                 &format!("{case}: largest order on average"),
                 "order",
+                &[Target::NoLessThanPeers],
                 &largest,
             );
             let failed = figures(|end| end.failed as f64);
-            runner.print(&format!("{case}: refused"), "calls", &failed);
+            runner.print(
+                &format!("{case}: refused"),
+                "calls",
+                &[Target::NoMoreThanPeers],
+                &failed,
+            );
         }
     }
 }

@@ -6,6 +6,7 @@ use super::subjects::{Floor, Locked, Pages, PeerBuddySlab, PeerBuddySystem, Shar
 use super::{MIB, PAGE};
 use crate::harness::{Runner, Subject, time};
 use crate::memory::Memory;
+use crate::target::Target;
 
 const PAIRS: usize = 20_000;
 const MEMORY: usize = 256 * MIB;
@@ -17,6 +18,7 @@ pub(super) fn run(runner: &mut Runner) {
             runner.compare(
                 &case,
                 "ns/pair",
+                &[Target::Of(Floor::NAME, 1.6), Target::Peer(1.0)],
                 vec![
                     pair::<Floor>(order),
                     pair::<Shared>(order),
@@ -33,6 +35,7 @@ pub(super) fn run(runner: &mut Runner) {
             runner.compare(
                 &case,
                 "ns/pair",
+                &[Target::Peer(1.0)],
                 vec![
                     batch::<Shared>(order),
                     batch::<Single>(order),

@@ -6,33 +6,61 @@ use super::subjects::{Locked, Pages, PeerBuddySlab, Shared, Single};
 use super::{MIB, PAGE};
 use crate::harness::{Runner, Subject, time};
 use crate::memory::Memory;
+use crate::target::Target;
 
 const PAIRS: usize = 5_000;
 
 pub(super) fn run(runner: &mut Runner) {
     for count in [1, 8, 64, 512] {
-        for (what, spread) in [("last", false), ("all", true)] {
-            let case = format!("pages in {what} of {count} regions");
-            if !runner.wants(&case) {
-                continue;
-            }
+        let case = format!("pages in last of {count} regions");
+        if runner.wants(&case) {
             runner.compare(
                 &case,
                 "ns/pair",
+                &[Target::Of(FIRST, 1.2), Target::Peer(1.0)],
                 vec![
-                    pair::<Shared>(count, spread),
-                    pair::<Single>(count, spread),
-                    pair::<PeerBuddySlab>(count, spread),
-                    pair::<Locked<PeerBuddySlab>>(count, spread),
+                    pair::<Shared>(FIRST, count, Place::Region(0)),
+                    pair::<Shared>(Shared::NAME, count, Place::Region(count - 1)),
+                    pair::<Single>(Single::NAME, count, Place::Region(count - 1)),
+                    pair::<PeerBuddySlab>(PeerBuddySlab::NAME, count, Place::Region(count - 1)),
+                    pair::<Locked<PeerBuddySlab>>(
+                        PeerBuddySlab::LOCKED,
+                        count,
+                        Place::Region(count - 1),
+                    ),
+                ],
+            );
+        }
+        let case = format!("pages in all of {count} regions");
+        if runner.wants(&case) {
+            runner.compare(
+                &case,
+                "ns/pair",
+                &[Target::Peer(1.0)],
+                vec![
+                    pair::<Shared>(Shared::NAME, count, Place::All),
+                    pair::<Single>(Single::NAME, count, Place::All),
+                    pair::<PeerBuddySlab>(PeerBuddySlab::NAME, count, Place::All),
+                    pair::<Locked<PeerBuddySlab>>(PeerBuddySlab::LOCKED, count, Place::All),
                 ],
             );
         }
     }
 }
 
-/// Fills all regions, then works with a block of order 4, which nobody caches, in the last of
-/// them; or, spread, frees and takes back one page in each region by turns.
-fn pair<S: Pages + 'static>(count: usize, spread: bool) -> Subject<'static> {
+/// Ours in the first region of as many.
+const FIRST: &str = "first region";
+
+/// Where the work is.
+enum Place {
+    /// In one region, with a block of order 4. So little is free that no CPU caches that.
+    Region(usize),
+    /// In all regions by turns, freeing a page and taking it back.
+    All,
+}
+
+/// Fills all regions, then works in the given ones.
+fn pair<S: Pages + 'static>(name: &'static str, count: usize, place: Place) -> Subject<'static> {
     const LEN: usize = 2 * MIB;
     // Regions do not touch each other, so that they stay as many.
     let memory = Memory::new(count * 2 * LEN, 4 << 30);
@@ -49,37 +77,47 @@ fn pair<S: Pages + 'static>(count: usize, spread: bool) -> Subject<'static> {
         live.push(addr);
     }
     live.sort_unstable();
-    if spread {
-        let mut hands: Vec<usize> = (0..count)
-            .map(|i| {
-                let start = memory.addr() + i * 2 * LEN + LEN / 2;
-                live[live.partition_point(|addr| *addr < start)]
-            })
-            .collect();
-        let mut turn = 0;
-        return Subject::new(S::NAME, move || {
-            time(PAIRS, || {
-                for _ in 0..PAIRS {
-                    turn = (turn + 97) % hands.len();
-                    pages.free(hands[turn], 0);
-                    hands[turn] = black_box(pages.alloc(0));
-                }
-            })
-        });
-    }
-    let last = memory.addr() + (count - 1) * 2 * LEN + LEN / 2;
-    for addr in live
-        .iter()
-        .filter(|addr| (last..last + 64 * PAGE).contains(*addr))
-    {
+    let region = match place {
+        Place::Region(region) => region,
+        Place::All => return by_turns(name, pages, memory.addr(), 2 * LEN, count, &live),
+    };
+    let start = memory.addr() + region * 2 * LEN + LEN / 2;
+    let block = start..start + 64 * PAGE;
+    for addr in live.iter().filter(|addr| block.contains(*addr)) {
         pages.free(*addr, 0);
     }
-    Subject::new(S::NAME, move || {
+    Subject::new(name, move || {
         time(PAIRS, || {
             for _ in 0..PAIRS {
                 let addr = black_box(pages.alloc(4));
-                assert!(addr >= last);
+                assert!(block.contains(&addr));
                 pages.free(addr, 4);
+            }
+        })
+    })
+}
+
+/// Frees and takes back one of the pages in each region, where one begins every `stride` bytes.
+fn by_turns<S: Pages + 'static>(
+    name: &'static str,
+    mut pages: S,
+    first: usize,
+    stride: usize,
+    count: usize,
+    live: &[usize],
+) -> Subject<'static> {
+    let in_region = |i: usize| {
+        let start = first + i * stride + stride / 4;
+        live[live.partition_point(|addr| *addr < start)]
+    };
+    let mut hands: Vec<usize> = (0..count).map(in_region).collect();
+    let mut turn = 0;
+    Subject::new(name, move || {
+        time(PAIRS, || {
+            for _ in 0..PAIRS {
+                turn = (turn + 97) % hands.len();
+                pages.free(hands[turn], 0);
+                hands[turn] = black_box(pages.alloc(0));
             }
         })
     })

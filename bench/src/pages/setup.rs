@@ -7,6 +7,7 @@ use twinframe::BuddyAllocator;
 use super::{MIB, PAGE};
 use crate::harness::Runner;
 use crate::memory::Memory;
+use crate::target::Target;
 
 pub(super) fn run(runner: &mut Runner) {
     for mib in [16, 128, 1024, 16 * 1024, 256 * 1024, 1024 * 1024] {
@@ -35,8 +36,14 @@ pub(super) fn run(runner: &mut Runner) {
             figures.push(("buddy-slab", start.elapsed().as_secs_f64() * 1e6));
             lost.push(("buddy-slab", share(mib * MIB - pages.managed_bytes(), mib)));
         }
-        runner.print(&case, "us", &figures);
-        runner.print(&format!("{case}: not allocatable"), "1/1000", &lost);
+        let per_gib = 20.0 * (mib as f64 / 1024.0).max(1.0);
+        runner.print(&case, "us", &[Target::AtMost(per_gib)], &figures);
+        runner.print(
+            &format!("{case}: not allocatable"),
+            "1/1000",
+            &[Target::AtMost(2.0)],
+            &lost,
+        );
     }
 }
 

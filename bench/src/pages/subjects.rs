@@ -106,7 +106,7 @@ impl Pages for Single {
 pub(super) struct PeerBuddySlab(Box<BuddySlab<PAGE>>);
 
 impl Pages for PeerBuddySlab {
-    const NAME: &'static str = "buddy-slab";
+    const NAME: &'static str = "buddy-slab-alone";
     const LOCKED: &'static str = "buddy-slab+lock";
 
     fn new(memory: Memory) -> Self {
@@ -146,7 +146,7 @@ fn layout(order: usize) -> Layout {
 }
 
 impl Pages for PeerBuddySystem {
-    const NAME: &'static str = "buddy_system";
+    const NAME: &'static str = "buddy_system-alone";
     const LOCKED: &'static str = "buddy_system+lock";
 
     fn new(memory: Memory) -> Self {
