@@ -32,6 +32,7 @@ impl<P: Platform, T> IrqLock<P, T> {
                 return IrqGuard {
                     inner: ManuallyDrop::new(inner),
                     state,
+                    not_send: PhantomData,
                 };
             }
             // SAFETY: `state` comes from the `irq_save` above.
@@ -51,6 +52,7 @@ impl<P: Platform, T> IrqLock<P, T> {
             return Some(IrqGuard {
                 inner: ManuallyDrop::new(inner),
                 state,
+                not_send: PhantomData,
             });
         }
         // SAFETY: `state` comes from the `irq_save` above.
@@ -64,6 +66,8 @@ impl<P: Platform, T> IrqLock<P, T> {
 pub(crate) struct IrqGuard<'a, P: Platform, T> {
     inner: ManuallyDrop<SpinMutexGuard<'a, T>>,
     state: P::IrqState,
+    /// The interrupts of the CPU that took the lock are masked, so no other can release it.
+    not_send: PhantomData<*mut ()>,
 }
 
 impl<P: Platform, T> Deref for IrqGuard<'_, P, T> {
@@ -87,5 +91,23 @@ impl<P: Platform, T> Drop for IrqGuard<'_, P, T> {
         // SAFETY: `state` comes from the `irq_save` of the `lock` call that made this guard;
         // guards are not `Send`-ed between CPUs because they hold a masked interrupt state.
         unsafe { P::irq_restore(self.state) };
+    }
+}
+
+/// The caller stays on its CPU as long as this exists.
+pub(crate) struct Pinned<P: Platform>(PhantomData<*mut P>);
+
+impl<P: Platform> Pinned<P> {
+    #[inline]
+    pub(crate) fn new() -> Self {
+        P::pin();
+        Self(PhantomData)
+    }
+}
+
+impl<P: Platform> Drop for Pinned<P> {
+    #[inline]
+    fn drop(&mut self) {
+        P::unpin();
     }
 }

@@ -3,6 +3,7 @@
 mod allocator_api;
 mod cache;
 mod hardening;
+mod reentry;
 mod resize;
 
 use core::alloc::{GlobalAlloc, Layout};

@@ -3,13 +3,13 @@
 use core::fmt;
 use core::ops::Range;
 
-use super::pin::Pinned;
 use super::section::Section;
 use super::shared::FrameAllocator;
 use super::state::{Kind, PageState};
 use super::zone::Zone;
 use crate::Platform;
 use crate::percpu::Refused;
+use crate::sync::Pinned;
 
 /// What a page is used for, to the best of what can be seen without a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

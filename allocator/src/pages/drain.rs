@@ -8,11 +8,12 @@ use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 use super::cache::{BATCH, CpuPages, Entry, Held};
-use super::pin::{Moving, Pinned};
+use super::pin::Moving;
 use super::shared::{FrameAllocator, Tree};
 use super::stack::Stack;
 use crate::percpu::Claim;
 use crate::sync::IrqGuard;
+use crate::sync::Pinned;
 use crate::{AllocError, AllocResult, Platform};
 
 /// CPUs that are claimed together, for one barrier.

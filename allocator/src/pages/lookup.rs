@@ -3,11 +3,11 @@
 use core::ptr::NonNull;
 
 use super::frame::Pfn;
-use super::pin::Pinned;
 use super::section::SectionRef;
 use super::shared::{FrameAllocator, Tree};
 use super::slab_window::SlabWindow;
 use crate::percpu::Refused;
+use crate::sync::Pinned;
 use crate::{AllocError, AllocResult, Platform};
 
 impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {

@@ -1,29 +1,11 @@
-//! Being on one CPU, and having pages in hand there.
+//! Having pages in hand, on one CPU.
 
-use core::marker::PhantomData;
 use core::sync::atomic::Ordering;
 
 use super::cache::CpuPages;
 use super::shared::{FrameAllocator, Shared};
 use crate::Platform;
-
-/// The caller stays on its CPU as long as this exists.
-pub(super) struct Pinned<P: Platform>(PhantomData<*mut P>);
-
-impl<P: Platform> Pinned<P> {
-    #[inline]
-    pub(super) fn new() -> Self {
-        P::pin();
-        Self(PhantomData)
-    }
-}
-
-impl<P: Platform> Drop for Pinned<P> {
-    #[inline]
-    fn drop(&mut self) {
-        P::unpin();
-    }
-}
+use crate::sync::Pinned;
 
 /// While this exists, free memory may be in the caller's hands only, so nobody gives up for want
 /// of it; and an interrupt handler on this CPU knows that it must not wait for it.

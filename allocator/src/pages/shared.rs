@@ -5,7 +5,6 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::cache::{CpuPages, Entry, Held, Recent, allocated, cached};
 use super::frame::{Order, Pfn};
 use super::index::SectionIndex;
-use super::pin::Pinned;
 use super::reclaim::Reclaim;
 use super::request::{Demand, PageRequest, align_order};
 use super::section::SectionRef;
@@ -14,6 +13,7 @@ use super::zone::Zone;
 use super::zones::Zones;
 use crate::percpu::CpuTable;
 use crate::sync::IrqLock;
+use crate::sync::Pinned;
 use crate::{AllocError, AllocResult, Misuse, Platform};
 
 /// A buddy allocator that all CPUs share, with a cache of pages for each of them.

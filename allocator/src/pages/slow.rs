@@ -5,7 +5,6 @@ use core::sync::atomic::Ordering;
 
 use super::cache::{BATCH, CpuPages, Entry, Held, cached, entry};
 use super::frame::Order;
-use super::pin::Pinned;
 use super::reclaim::ReclaimRequest;
 use super::request::{Demand, PageRequest};
 use super::shared::{FrameAllocator, Tree};
@@ -13,6 +12,7 @@ use super::stack::Stack;
 use super::zones::Zones;
 use crate::percpu::CpuTable;
 use crate::sync::IrqGuard;
+use crate::sync::Pinned;
 use crate::{AllocError, AllocResult, Platform};
 
 impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {

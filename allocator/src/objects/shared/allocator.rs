@@ -2,16 +2,17 @@
 
 use core::num::NonZeroUsize;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use super::super::size_class::SizeClass;
 use super::cpu::CpuState;
 use super::depot::Depot;
 use super::descriptor::{Descriptors, SharedRef};
+use super::exclusive::Claimant;
 use super::quarantine::{Quarantine, quarantine};
 use crate::pages::FrameAllocator;
 use crate::percpu::CpuTable;
-use crate::sync::IrqLock;
+use crate::sync::{IrqLock, Pinned};
 use crate::{AllocError, AllocResult, Platform};
 
 /// The object layer above pages that are shared. Every call names the pages that it is above,
@@ -26,8 +27,8 @@ pub(crate) struct ObjectAllocator<P: Platform, const PAGE_SIZE: usize> {
     pub(super) descriptors: IrqLock<P, Descriptors<PAGE_SIZE>>,
     /// Makes the mark of a free object unpredictable.
     pub(super) key: AtomicUsize,
-    /// Somebody has claimed all magazines.
-    pub(super) draining: AtomicBool,
+    /// Who has claimed magazines.
+    pub(super) claimant: Claimant,
     /// How many contexts have objects in hand that are free, on their way to their slabs.
     pub(super) moving: AtomicUsize,
     /// Free objects that are not used again yet.
@@ -50,7 +51,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             arrivals: IrqLock::new(()),
             descriptors: IrqLock::new(Descriptors::new()),
             key: AtomicUsize::new(0),
-            draining: AtomicBool::new(false),
+            claimant: Claimant::nobody(),
             moving: AtomicUsize::new(0),
             quarantine: quarantine(),
             shuffles: AtomicUsize::new(0),
@@ -234,23 +235,5 @@ impl Entry {
 
     pub(super) fn addr(self) -> Option<NonZeroUsize> {
         NonZeroUsize::new(self.0.addr())
-    }
-}
-
-/// The caller stays on its CPU as long as this exists.
-pub(super) struct Pinned<P: Platform>(core::marker::PhantomData<*mut P>);
-
-impl<P: Platform> Pinned<P> {
-    #[inline]
-    pub(super) fn new() -> Self {
-        P::pin();
-        Self(core::marker::PhantomData)
-    }
-}
-
-impl<P: Platform> Drop for Pinned<P> {
-    #[inline]
-    fn drop(&mut self) {
-        P::unpin();
     }
 }

@@ -3,7 +3,7 @@
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
-use super::allocator::{ObjectAllocator, Pinned};
+use super::allocator::ObjectAllocator;
 use super::cpu::CpuState;
 use super::depot::Depot;
 use super::magazine::Magazines;
@@ -11,6 +11,7 @@ use super::slabs::give_pages;
 use crate::Platform;
 use crate::pages::{FrameAllocator, PageRequest};
 use crate::percpu::CpuTable;
+use crate::sync::Pinned;
 
 /// How often a CPU that got no memory for magazines does without before it asks again.
 const PATIENCE: usize = 1024;

@@ -1,12 +1,12 @@
 //! Bringing back what lies in caches.
 
 use core::ptr::null_mut;
-use core::sync::atomic::Ordering;
 
 use super::super::size_class::SizeClass;
-use super::allocator::{ObjectAllocator, Pinned};
+use super::allocator::ObjectAllocator;
 use super::cpu::CpuState;
 use super::descriptor::Owned;
+use super::exclusive::Exclusive;
 use super::magazine::{MOST_BATCH, Magazines, batch};
 use super::slabs::give_pages;
 use crate::Platform;
@@ -22,19 +22,19 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     pub(crate) fn drain(&self, frames: &FrameAllocator<P, PAGE_SIZE>, thorough: bool) -> usize {
         self.end_quarantine(frames);
         let is_nested = self.is_nested();
-        if self.draining.swap(true, Ordering::Acquire) {
+        let Some(exclusive) = self.try_exclusive() else {
             // Somebody is at it. The barrier answers those who wait for this CPU in theirs.
             if is_nested {
                 return 0;
             }
-            while self.draining.load(Ordering::Acquire) {
+            while self.is_exclusive() {
                 P::heavy_barrier();
             }
             // What there was, they have brought back.
             return 1;
-        }
+        };
         let mut given = 0;
-        self.visit_claimed(is_nested, |cpu, claimed| {
+        self.visit_claimed(&exclusive, is_nested, |cpu, claimed| {
             cpu.forget_window();
             // SAFETY: they are claimed, and the CPU is in no turn.
             let Some(magazines) = (unsafe { claimed.as_ref() }) else {
@@ -65,28 +65,31 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             give_pages(frames, page, 1);
             given += 1;
         }
-        self.draining.store(false, Ordering::Release);
+        drop(exclusive);
         given
     }
 
     /// Makes all CPUs forget where they found slabs described, because a section is not managed any
     /// more. Not for interrupt handlers.
     pub(crate) fn forget_windows(&self) {
-        while self.draining.swap(true, Ordering::Acquire) {
+        let exclusive = loop {
+            if let Some(exclusive) = self.try_exclusive() {
+                break exclusive;
+            }
             P::heavy_barrier();
-        }
-        self.visit_claimed(false, |cpu, claimed| {
+        };
+        self.visit_claimed(&exclusive, false, |cpu, claimed| {
             cpu.forget_window();
             claimed
         });
-        self.draining.store(false, Ordering::Release);
     }
 
     /// Claims the magazines of all CPUs, and passes each CPU with what it has to `visit`, which
-    /// returns what it has from then on. The caller has set `draining`. A CPU that is in a turn is
+    /// returns what it has from then on. A CPU that is in a turn is
     /// waited for, or, by a handler that may have interrupted that turn, left out.
     pub(super) fn visit_claimed(
         &self,
+        _: &Exclusive<'_, P>,
         is_nested: bool,
         mut visit: impl FnMut(&CpuState<P>, *mut Magazines) -> *mut Magazines,
     ) {
@@ -121,10 +124,13 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         }
     }
 
+    /// As many batches as there are at first: else those who fill the depot could keep this going
+    /// for ever.
     fn empty_depot(&self, frames: &FrameAllocator<P, PAGE_SIZE>) {
         let Some(depot) = self.depot() else { return };
         for class in SizeClass::ALL {
-            loop {
+            let batches = depot.len(class).div_ceil(batch(class).max(1));
+            for _ in 0..batches {
                 let mut objects = [0; MOST_BATCH];
                 let mut slots = objects.iter_mut();
                 let is_taken = depot.take(class, |object| {
@@ -138,11 +144,5 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
                 self.give_back(frames, &objects[..batch(class)], class);
             }
         }
-    }
-
-    /// Whether the caller is a handler that interrupted a turn.
-    pub(super) fn is_nested(&self) -> bool {
-        let _pinned = Pinned::<P>::new();
-        self.cpus.get(P::cpu_id()).is_some_and(CpuState::is_active)
     }
 }

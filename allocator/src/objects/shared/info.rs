@@ -1,7 +1,5 @@
 //! What the object layer says about itself.
 
-use core::sync::atomic::Ordering;
-
 use super::super::size_class::SizeClass;
 use super::super::slab::Arena;
 use super::super::stats::ClassStats;
@@ -27,10 +25,9 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         }
         let mut cached = 0;
         // No claim can end while this is held; if it cannot be had, magazines are being emptied.
-        if !self.draining.swap(true, Ordering::Acquire) {
+        if let Some(_exclusive) = self.try_exclusive() {
             let cpus = self.cpus.iter(P::MAX_CPUS);
             cached = cpus.map(|(_, cpu)| cpu.peek(class)).sum();
-            self.draining.store(false, Ordering::Release);
         }
         cached += self.depot().map_or(0, |depot| depot.len(class));
         sum.live = sum.live.saturating_sub(cached + self.quarantined(class));
@@ -75,8 +72,9 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             }
         }
         // Whoever has this is emptying the magazines: there is nothing to see.
-        if !self.draining.swap(true, Ordering::Acquire) {
-            self.visit_claimed(self.is_nested(), |_, claimed| {
+        let is_nested = self.is_nested();
+        if let Some(exclusive) = self.try_exclusive() {
+            self.visit_claimed(&exclusive, is_nested, |_, claimed| {
                 // SAFETY: they are claimed, and the CPU is in no turn.
                 if let Some(magazines) = unsafe { claimed.as_ref() } {
                     for class in SizeClass::ALL {
@@ -85,7 +83,6 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
                 }
                 claimed
             });
-            self.draining.store(false, Ordering::Release);
         }
         result
     }

@@ -20,6 +20,7 @@ mod cpu;
 mod depot;
 mod descriptor;
 mod drain;
+mod exclusive;
 mod freed;
 mod info;
 mod magazine;

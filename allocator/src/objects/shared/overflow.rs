@@ -3,11 +3,12 @@
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::size_class::SizeClass;
-use super::allocator::{Entry, ObjectAllocator, Pinned};
+use super::allocator::{Entry, ObjectAllocator};
 use super::descriptor::Owned;
 use super::magazine::{MOST_BATCH, batch};
 use super::remote::RemoteBatch;
 use crate::pages::FrameAllocator;
+use crate::sync::Pinned;
 use crate::{AllocError, AllocResult, Misuse, Platform};
 
 impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {

@@ -165,26 +165,31 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         self.give_back(frames, &[entry.addr], entry.class);
     }
 
-    /// Frees all that waits: memory is short, or somebody wants to see none of it in use.
+    /// Frees all that waits: memory is short, or somebody wants to see none of it in use. What
+    /// handlers free meanwhile may wait: else they could keep this going for ever.
     pub(super) fn end_quarantine(&self, frames: &FrameAllocator<P, PAGE_SIZE>) {
         if P::HARDENING.quarantine == 0 {
             return;
         }
-        loop {
+        let waiting = self.quarantine.lock().len;
+        for _ in 0..waiting {
             let mut ring = self.quarantine.lock();
-            let Some(oldest) = ring.pop() else {
-                let entries = ring.entries.take();
-                drop(ring);
-                if let Some(entries) = entries {
-                    let count = RING_BYTES.div_ceil(PAGE_SIZE);
-                    give_pages(frames, entries.expose_provenance().get(), count);
-                }
-                return;
-            };
+            let Some(oldest) = ring.pop() else { break };
             let moving = Moving::new(self);
             drop(ring);
             self.release(frames, oldest);
             drop(moving);
+        }
+        let mut ring = self.quarantine.lock();
+        let unused = if ring.len == 0 {
+            ring.entries.take()
+        } else {
+            None
+        };
+        drop(ring);
+        if let Some(entries) = unused {
+            let count = RING_BYTES.div_ceil(PAGE_SIZE);
+            give_pages(frames, entries.expose_provenance().get(), count);
         }
     }
 

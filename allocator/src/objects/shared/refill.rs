@@ -4,11 +4,12 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
 use super::super::size_class::SizeClass;
-use super::allocator::{ObjectAllocator, Pinned, hand_out};
+use super::allocator::{ObjectAllocator, hand_out};
 use super::cpu::CpuState;
 use super::descriptor::Owned;
 use super::magazine::{batch, capacity};
 use crate::pages::{FrameAllocator, PageRequest};
+use crate::sync::Pinned;
 use crate::{AllocError, AllocResult, Platform};
 
 impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {

@@ -3,11 +3,12 @@
 use super::super::heap::SlabHeap;
 use super::super::size_class::SizeClass;
 use super::super::slab::{Arena, SlabRef};
-use super::allocator::{Entry, ObjectAllocator, Pinned};
+use super::allocator::{Entry, ObjectAllocator};
 use super::cpu::CpuState;
 use super::descriptor::{Owned, SharedRef};
 use super::remote;
 use crate::pages::{FrameAllocator, PageRequest};
+use crate::sync::Pinned;
 use crate::{AllocError, AllocResult, Platform};
 
 impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
@@ -26,18 +27,24 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             give_pages(frames, base, count);
             return Err(AllocError::NoMemory);
         };
-        let descriptor = loop {
-            if let Some(descriptor) = self.descriptors.lock().take(class, base, id) {
-                break descriptor;
-            }
-            match frames.try_allocate(&PageRequest::new(1)) {
-                // SAFETY: the page was just allocated for this.
-                Ok(page) => unsafe { self.descriptors.lock().add_page(class, page) },
+        let known = self.descriptors.lock().take(class, base, id);
+        let descriptor = match known {
+            Some(descriptor) => descriptor,
+            None => match frames.try_allocate(&PageRequest::new(1)) {
+                Ok(page) => {
+                    let mut descriptors = self.descriptors.lock();
+                    // SAFETY: the page was just allocated for this.
+                    unsafe { descriptors.add_page(class, page) };
+                    // At once, before a handler takes it, or drains and gives the page back.
+                    descriptors
+                        .take(class, base, id)
+                        .ok_or(AllocError::NoMemory)?
+                }
                 Err(error) => {
                     give_pages(frames, base, count);
                     return Err(error);
                 }
-            }
+            },
         };
         self.prepare(base, class);
         let mut heap = cpu.heap.lock();

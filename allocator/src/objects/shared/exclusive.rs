@@ -1,0 +1,61 @@
+//! The right to claim magazines, which one context at a time has.
+//!
+//! It is held with interrupts on, so a handler may find that it interrupted the holder. Such a handler
+//! must not wait, and knows it by the holder's CPU: who holds the right stays on its CPU.
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use super::allocator::ObjectAllocator;
+use super::cpu::CpuState;
+use crate::Platform;
+use crate::sync::Pinned;
+
+/// Who has the right: 0 is nobody, else it is the number of the CPU and 1.
+pub(super) struct Claimant(AtomicUsize);
+
+impl Claimant {
+    pub(super) const fn nobody() -> Self {
+        Self(AtomicUsize::new(0))
+    }
+}
+
+/// While this exists, nobody else claims.
+pub(super) struct Exclusive<'a, P: Platform> {
+    claimant: &'a Claimant,
+    _pinned: Pinned<P>,
+}
+
+impl<P: Platform> Drop for Exclusive<'_, P> {
+    fn drop(&mut self) {
+        self.claimant.0.store(0, Ordering::Release);
+    }
+}
+
+impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
+    /// Takes the right to claim, if nobody has it.
+    pub(super) fn try_exclusive(&self) -> Option<Exclusive<'_, P>> {
+        let pinned = Pinned::<P>::new();
+        let me = P::cpu_id() + 1;
+        let claimant = &self.claimant;
+        let taken = claimant
+            .0
+            .compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed);
+        taken.ok().map(|_| Exclusive {
+            claimant,
+            _pinned: pinned,
+        })
+    }
+
+    /// Whether somebody has the right to claim.
+    pub(super) fn is_exclusive(&self) -> bool {
+        self.claimant.0.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether the caller is a handler that interrupted a turn, or who has the right to claim.
+    pub(super) fn is_nested(&self) -> bool {
+        let _pinned = Pinned::<P>::new();
+        let id = P::cpu_id();
+        self.claimant.0.load(Ordering::Relaxed) == id + 1
+            || self.cpus.get(id).is_some_and(CpuState::is_active)
+    }
+}
