@@ -63,7 +63,7 @@ static REPORTS: SpinMutex<[Option<Misuse>; 8]> = SpinMutex::new([None; 8]);
 
 /// What was reported since the last call.
 fn reports() -> Vec<Misuse> {
-    let taken = core::mem::replace(&mut *REPORTS.lock(), [None; 8]);
+    let taken = core::mem::take(&mut *REPORTS.lock());
     taken.into_iter().flatten().collect()
 }
 
