@@ -27,9 +27,9 @@ pub use objects::{
     SlabPoolDeallocResult, SlabPoolExt, SlabPoolTrait, SlabTrait, StaticSlabPool,
 };
 pub use pages::{
-    BuddyAllocator, BuddyInfo, CpuInfo, Fault, FrameAllocator, Frames, MAX_ORDER, ManagedSection,
-    PageFlags, PageInfo, PageRequest, PageUse, Reclaim, ReclaimRequest, RegionReport, Urgency,
-    Violation, Watermarks, Zone, ZoneInfo,
+    BuddyAllocator, BuddyInfo, CpuInfo, Fault, FrameAllocator, Frames, MAX_NODES, MAX_ORDER,
+    ManagedSection, NodeInfo, PageFlags, PageInfo, PageRequest, PageUse, Reclaim, ReclaimRequest,
+    RegionReport, Urgency, Violation, Watermarks, Zone, ZoneInfo,
 };
 pub use platform::Platform;
 pub use report::{Inconsistency, Misuse};

@@ -44,6 +44,20 @@ pub unsafe trait Platform: Sized + 'static {
     /// The virtual address at which the allocator reaches physical memory.
     fn phys_to_virt(phys: u64) -> usize;
 
+    /// The NUMA node that a CPU belongs to: its pages come from that node as long as there are some.
+    /// Nodes are numbered from 0; [`MAX_NODES`](crate::MAX_NODES) are told apart.
+    #[inline]
+    fn node_of_cpu(_cpu: usize) -> usize {
+        0
+    }
+
+    /// The NUMA node that a region of memory lies on, by the physical address of its first byte.
+    /// Memory of several nodes is added as several regions.
+    #[inline]
+    fn node_of_phys(_phys: u64) -> usize {
+        0
+    }
+
     /// Masks interrupts on this CPU and returns the state from before.
     fn irq_save() -> Self::IrqState;
 

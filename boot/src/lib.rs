@@ -15,7 +15,7 @@
 //!
 //! Decisions are pure and tested on the host: [`layout`] places the mappings, [`window`] finds
 //! memory for page tables, [`carve`] marks it in the map, [`memmap`] turns a firmware map into
-//! page ranges, [`acpi`] reads the firmware's tables, [`pci`] finds devices, [`cmdline`] reads the
+//! page ranges, [`acpi`] reads the firmware's tables, [`nodes`] numbers NUMA nodes, [`pci`] finds devices, [`cmdline`] reads the
 //! settings. Only `pvh` touches the machine.
 //!
 //! # Alternatives
@@ -32,6 +32,7 @@ pub mod cmdline;
 pub mod facts;
 pub mod layout;
 pub mod memmap;
+pub mod nodes;
 pub mod pci;
 #[cfg(feature = "entry")]
 pub mod pvh;

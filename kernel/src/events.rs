@@ -86,6 +86,14 @@ pub(crate) enum Event<'a> {
         managed: u64,
         free: u64,
     },
+    /// One NUMA node at the end of a run on a machine with several.
+    Node {
+        node: usize,
+        managed: u64,
+        free: u64,
+        hits: usize,
+        misses: usize,
+    },
     /// A CPU that runs kernel code.
     Cpu {
         id: usize,

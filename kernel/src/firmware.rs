@@ -8,6 +8,7 @@ use spin::Once;
 use twinframe_boot::acpi::{
     Error, PhysicalMemory, PowerOff, Register, Standing, Tables, Width, Write,
 };
+use twinframe_boot::nodes::NodeMap;
 use x86_64::instructions::port::Port;
 
 use crate::arch::translate;
@@ -61,6 +62,12 @@ pub(crate) fn read(root: Option<u64>) -> Vec<u32> {
     }
     POWER_OFF.call_once(|| note(tables.power_off()));
     cpus(&tables)
+}
+
+/// The NUMA nodes; `None` if the tables do not speak of them, or cannot be read. Needs no heap.
+pub(crate) fn nodes(root: Option<u64>) -> Option<NodeMap> {
+    let tables = Tables::find(&FirmwareMemory, root?).ok()?;
+    Some(NodeMap::new(&note(tables.srat())?))
 }
 
 /// Where the root pointer is, and the tables it leads to, as long as they are intact: the heap may

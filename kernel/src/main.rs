@@ -21,6 +21,7 @@ mod firmware;
 mod freestanding;
 mod harness;
 mod memory;
+mod nodes;
 mod pci;
 mod platform;
 mod recent;
@@ -105,6 +106,7 @@ fn start(info: &'static mut BootInfo) -> ! {
     pci::init();
     harness::run(&settings);
 
+    nodes::show();
     let (passed, skipped) = harness::counts();
     println!("result: pass, {passed} passed, {skipped} skipped");
     finish(Verdict::Pass, None);

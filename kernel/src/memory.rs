@@ -15,6 +15,7 @@ use crate::arch::{space, trampoline, translate};
 use crate::console::println;
 use crate::events::{self, Event, Hex, Text};
 use crate::platform::Machine;
+use crate::{firmware, nodes};
 
 /// The heap of the kernel: `Box` and friends, and pages for whoever asks.
 #[global_allocator]
@@ -60,6 +61,7 @@ pub(crate) fn announce_direct_map(info: &BootInfo) {
 /// Brings the memory map into order, gives every usable region to the heap, and shows what became
 /// of it all.
 pub(crate) fn init(info: &'static mut BootInfo) {
+    let root = info.rsdp_addr.into_option();
     let firmware: &'static mut [_] = &mut info.memory_regions;
     let map = MAP.call_once(|| {
         let reservations = SpinMutexGuard::leak(RESERVATIONS.lock());
@@ -77,8 +79,11 @@ pub(crate) fn init(info: &'static mut BootInfo) {
             lost: row.lost,
         });
     }
+    if let Some(found) = firmware::nodes(root) {
+        nodes::init(found);
+    }
     for region in map.regions(Class::Usable) {
-        add(region);
+        nodes::split(region, add);
     }
     show();
 }
@@ -86,12 +91,12 @@ pub(crate) fn init(info: &'static mut BootInfo) {
 /// Hands the memory of the ACPI tables to the heap, once they have been read.
 pub(crate) fn add_reclaimable() {
     for region in map().regions(Class::Reclaimable) {
-        add(region);
+        nodes::split(region, add);
     }
 }
 
-/// Hands one region to the heap.
-fn add(region: Region) {
+/// Hands one region, which lies on one node, to the heap.
+fn add(region: Region, node: usize) {
     let (start, bytes) = (region.start(), region.bytes());
     let before = HEAP.managed_bytes() as u64;
     let address = Machine::phys_to_virt(start) as *mut u8;
@@ -109,7 +114,7 @@ fn add(region: Region) {
         Ok(()) => {
             let managed = HEAP.managed_bytes() as u64 - before;
             println!(
-                "hot-added {start:#x}..={:#x}: {} pages, {} of them metadata",
+                "hot-added {start:#x}..={:#x}: {} pages, {} of them metadata, node {node}",
                 region.last(),
                 bytes / PAGE_SIZE,
                 (bytes - managed) / PAGE_SIZE
@@ -133,9 +138,10 @@ fn show() {
         "heap: {managed} of {usable} usable bytes in {} sections",
         HEAP.managed_section_count()
     );
-    let info = HEAP.buddyinfo();
-    println!("{info}");
-    for zone in info.zones() {
+    for info in (0..HEAP.node_count()).filter_map(|node| HEAP.node_buddyinfo(node)) {
+        println!("{info}");
+    }
+    for zone in HEAP.buddyinfo().zones() {
         events::emit(&Event::Zone {
             zone: zone.zone.name(),
             managed: zone.managed_pages as u64 * PAGE_SIZE,

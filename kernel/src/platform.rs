@@ -4,6 +4,7 @@ use twinframe::{Misuse, Platform};
 use x86_64::instructions::interrupts;
 
 use crate::arch::{percpu, shootdown, translate};
+use crate::nodes;
 
 /// The one machine the kernel runs on.
 pub(crate) struct Machine;
@@ -31,6 +32,14 @@ unsafe impl Platform for Machine {
 
     fn phys_to_virt(phys: u64) -> usize {
         translate::phys_to_virt(phys)
+    }
+
+    fn node_of_cpu(cpu: usize) -> usize {
+        percpu::node_of(cpu)
+    }
+
+    fn node_of_phys(phys: u64) -> usize {
+        nodes::of_address(phys)
     }
 
     fn irq_save() -> bool {

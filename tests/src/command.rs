@@ -1,6 +1,6 @@
 //! QEMU's command line. Every QEMU that this project starts is described by a [`Vm`].
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -100,6 +100,30 @@ impl Vm {
         }
     }
 
+    /// The memory and the CPUs of every node, as QEMU reads them. Whole shares, and the last node
+    /// has what is left of the memory; with fewer CPUs than nodes, some nodes have none.
+    fn nodes(&self) -> Vec<(String, String)> {
+        let nodes = u64::from(self.machine.nodes).min(self.memory.0);
+        let cpus = u64::from(self.cpus);
+        let part = |node: u64| {
+            let share = self.memory.0 / nodes;
+            let is_last = node + 1 == nodes;
+            let size = Mebibytes(if is_last {
+                self.memory.0 - share * node
+            } else {
+                share
+            });
+            let object = format!("memory-backend-ram,id=ram{node},size={size}");
+            let mut line = format!("node,nodeid={node},memdev=ram{node}");
+            let (first, end) = (cpus * node / nodes, cpus * (node + 1) / nodes);
+            if first < end {
+                let _ = write!(line, ",cpus={first}-{}", end - 1);
+            }
+            (object, line)
+        };
+        (0..nodes).map(part).collect()
+    }
+
     /// The arguments after the program's name.
     #[must_use]
     pub fn arguments(&self) -> Vec<String> {
@@ -120,6 +144,9 @@ impl Vm {
             "-smp",
             &self.cpus.to_string(),
         ]);
+        for (object, node) in self.nodes() {
+            add(&["-object", &object, "-numa", &node]);
+        }
         add(&["-accel", self.accelerator.name()]);
         if let Some(model) = self.machine.cpu_model {
             add(&["-cpu", model]);
@@ -211,6 +238,29 @@ mod tests {
              -kernel /k.elf -append test=pages::order_zero -serial stdio -serial file:/out/events.jsonl \
              -device isa-debug-exit,iobase=0xf4,iosize=4 -device edu"
         );
+    }
+
+    #[test]
+    fn nodes_share_memory_and_cpus() {
+        let mut vm = vm("numa4", Words::Append(String::new()));
+        vm.memory = Mebibytes(1025);
+        let parts = vm.nodes();
+        assert_eq!(parts[0].0, "memory-backend-ram,id=ram0,size=256M");
+        assert_eq!(parts[3].0, "memory-backend-ram,id=ram3,size=257M");
+        let cpus: Vec<&str> = parts
+            .iter()
+            .map(|(_, node)| &node[node.len() - 8..])
+            .collect();
+        assert_eq!(cpus, ["cpus=0-0", "cpus=1-2", "cpus=3-3", "cpus=4-5"]);
+        vm.cpus = 1;
+        let with_cpus = vm
+            .nodes()
+            .iter()
+            .filter(|(_, node)| node.contains("cpus"))
+            .count();
+        assert_eq!(with_cpus, 1);
+        vm.machine = Machine::default_machine();
+        assert_eq!(vm.nodes(), []);
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Machine {
     pub memory: Mebibytes,
     /// The number of CPUs, unless `SMP=` says otherwise.
     pub cpus: u32,
+    /// Over how many NUMA nodes the memory and the CPUs are dealt out; 0: the firmware knows of none.
+    pub nodes: u32,
     /// QEMU's `-cpu`, where its default is not the point.
     pub cpu_model: Option<&'static str>,
     /// A `-device` each, beside those that the runner itself needs.
@@ -52,6 +54,7 @@ const fn machine(name: &'static str, board: Board, memory: u64, about: &'static 
         board,
         memory: Mebibytes(memory),
         cpus: 1,
+        nodes: 0,
         cpu_model: None,
         devices: &[],
         about,
@@ -98,6 +101,26 @@ pub static MACHINES: &[Machine] = &[
         6 << 10,
         "memory on both sides of the hole below 4 GiB",
     ),
+    Machine {
+        cpus: 4,
+        nodes: 2,
+        ..machine(
+            "numa",
+            Board::Q35,
+            6 << 10,
+            "two nodes, each with memory above 4 GiB",
+        )
+    },
+    Machine {
+        cpus: 6,
+        nodes: 4,
+        ..machine(
+            "numa4",
+            Board::Pc,
+            256,
+            "four nodes that meet inside one zone",
+        )
+    },
     machine("pc64m", Board::Pc, 64, "little memory, older chipset"),
     machine("pc", Board::Pc, 128, "the older chipset"),
     machine(

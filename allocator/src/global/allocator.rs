@@ -7,7 +7,7 @@ use core::ptr::NonNull;
 use super::info::SlabInfo;
 use crate::harden::faults::Faults;
 use crate::objects::{ObjectAllocator, SizeClass};
-use crate::pages::{BuddyInfo, FrameAllocator, ManagedSection, PageRequest};
+use crate::pages::{BuddyInfo, FrameAllocator, ManagedSection, NodeInfo, PageRequest};
 use crate::{AllocError, AllocResult, Inconsistency, Platform};
 
 /// A memory allocator for all CPUs of a machine: objects, pages, and Rust's `GlobalAlloc`.
@@ -342,6 +342,23 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     /// Free blocks by zone and order.
     pub fn buddyinfo(&self) -> BuddyInfo {
         self.frames.buddyinfo()
+    }
+
+    /// Free blocks by zone and order on one NUMA node; `None` for nodes from
+    /// [`MAX_NODES`](crate::MAX_NODES) on.
+    pub fn node_buddyinfo(&self, node: usize) -> Option<BuddyInfo> {
+        self.frames.node_buddyinfo(node)
+    }
+
+    /// The memory of a NUMA node, and where its CPUs took theirs; `None` for nodes from
+    /// [`MAX_NODES`](crate::MAX_NODES) on.
+    pub fn node_info(&self, node: usize) -> Option<NodeInfo> {
+        self.frames.node_info(node)
+    }
+
+    /// One more than the number of the highest NUMA node that memory was added on.
+    pub fn node_count(&self) -> usize {
+        self.frames.node_count()
     }
 
     /// Objects and slabs by class.

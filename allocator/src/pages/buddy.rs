@@ -7,6 +7,7 @@ use super::frame::{Order, Pfn};
 use super::index::SectionIndex;
 use super::info::{BuddyInfo, ManagedSection};
 use super::layout::Layout;
+use super::node::Node;
 use super::region::RegionReport;
 use super::request::{Demand, PageRequest, align_order};
 use super::section::{HEADER, SectionRef};
@@ -143,7 +144,10 @@ impl<const PAGE_SIZE: usize> BuddyAllocator<PAGE_SIZE> {
         phys: u64,
     ) -> AllocResult<RegionReport> {
         // SAFETY: passed on to the caller.
-        unsafe { self.zones.add_region(&self.index, region, phys) }
+        unsafe {
+            self.zones
+                .add_region(&self.index, region, phys, Node::FIRST)
+        }
     }
 
     /// Gives up the section that manages `addr` and returns its memory, metadata included, as the
@@ -241,7 +245,7 @@ impl<const PAGE_SIZE: usize> BuddyAllocator<PAGE_SIZE> {
 
     #[inline]
     fn take(&mut self, demand: &Demand) -> AllocResult<usize> {
-        match self.zones.allocate(demand) {
+        match self.zones.allocate(demand, Node::FIRST) {
             Ok((section, pfn)) => Ok(section.addr::<PAGE_SIZE>(pfn)),
             Err(_) if self.index.len() == 0 => Err(AllocError::NotInitialized),
             Err(error) => Err(error),
@@ -319,7 +323,7 @@ impl<const PAGE_SIZE: usize> BuddyAllocator<PAGE_SIZE> {
     /// Free blocks per zone and order.
     #[must_use]
     pub fn buddyinfo(&self) -> BuddyInfo {
-        BuddyInfo::new(self.index.iter(), &self.zones)
+        BuddyInfo::new(Node::FIRST, self.index.iter(), &self.zones)
     }
 
     /// What the page at `addr` is used for.

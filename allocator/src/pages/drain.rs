@@ -236,7 +236,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             index.insert(section);
             return Err(busy);
         }
-        self.update_normal(&tree);
+        self.note_memory(&tree);
         Ok(section.memory())
     }
 }

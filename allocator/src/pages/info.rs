@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::frame::{Blocks, ORDERS, Order};
+use super::node::Node;
 use super::section::SectionRef;
 use super::zone::{ZONES, Zone};
 use super::zones::Zones;
@@ -23,6 +24,8 @@ pub struct ManagedSection {
     pub phys: u64,
     /// The zone that all of the section lies in.
     pub zone: Zone,
+    /// The NUMA node that all of the section lies on.
+    pub node: usize,
     /// Bytes of metadata in front of `start`.
     pub metadata: usize,
     /// The order of the largest block that the section can have.
@@ -38,6 +41,7 @@ impl ManagedSection {
             total_pages: section.pages(),
             phys: section.first().number() as u64 * PAGE_SIZE as u64,
             zone: section.zone(),
+            node: section.node().index(),
             metadata: section.start() - section.hold(),
             max_order: section.max_order().index(),
         }
@@ -66,7 +70,8 @@ pub struct ZoneInfo {
     pub managed_pages: usize,
     /// Pages that are free.
     pub free_pages: usize,
-    /// Pages that stay free for requests that cannot use a higher zone.
+    /// Pages of the zone, on all nodes together, that stay free for requests that cannot use a higher
+    /// zone.
     pub reserved_pages: usize,
     /// Free blocks of every order. Pages that have never been used count as the blocks they will
     /// be.
@@ -123,23 +128,29 @@ impl ZoneInfo {
 /// Free blocks of every zone and order; prints as `/proc/buddyinfo` does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BuddyInfo {
+    node: usize,
     zones: [ZoneInfo; ZONES],
 }
 
 impl BuddyInfo {
+    /// Adds up the sections; they are those of `node`, or all.
     pub(super) fn new<const PAGE_SIZE: usize>(
+        node: Node,
         sections: impl Iterator<Item = SectionRef>,
         zones: &Zones<PAGE_SIZE>,
     ) -> Self {
         let mut info = Zone::ALL.map(|zone| ZoneInfo {
             zone,
-            managed_pages: zones.managed(zone),
-            free_pages: zones.free(zone),
+            managed_pages: 0,
+            free_pages: 0,
             reserved_pages: zones.reserve(zone, Zone::Normal),
             free_blocks: [0; ORDERS],
         });
         for section in sections {
-            let blocks = &mut info[section.zone().index()].free_blocks;
+            let zone = &mut info[section.zone().index()];
+            zone.managed_pages += section.pages();
+            zone.free_pages += section.free_pages();
+            let blocks = &mut zone.free_blocks;
             for order in Order::all() {
                 blocks[order.index()] += section.tree().count(order);
             }
@@ -158,7 +169,10 @@ impl BuddyInfo {
                 blocks[order.index()] += 1;
             }
         }
-        Self { zones: info }
+        Self {
+            node: node.index(),
+            zones: info,
+        }
     }
 
     /// One zone.
@@ -176,7 +190,7 @@ impl BuddyInfo {
 impl fmt::Display for BuddyInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for info in self.zones() {
-            write!(f, "Node 0, zone {:>8} ", info.zone)?;
+            write!(f, "Node {}, zone {:>8} ", self.node, info.zone)?;
             for blocks in &info.free_blocks {
                 write!(f, "{blocks:>6} ")?;
             }

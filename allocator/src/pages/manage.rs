@@ -6,6 +6,7 @@ use core::sync::atomic::Ordering;
 use super::cache::{BATCH, Entry};
 use super::frame::Order;
 use super::info::{BuddyInfo, CpuInfo, ManagedSection};
+use super::node::{MAX_NODES, Node, NodeInfo};
 use super::reclaim::{Reclaim, Watermarks};
 use super::region::RegionReport;
 use super::request::Demand;
@@ -69,17 +70,23 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         phys: u64,
     ) -> AllocResult<RegionReport> {
         let mut tree = self.settled();
+        let zones = &mut tree.zones;
+        let node = Node::new(P::node_of_phys(phys));
         // SAFETY: passed on to the caller; the index has the sections of these zones, since none
         // is half removed.
-        let report = unsafe { tree.zones.add_region(&self.shared.index, region, phys) }?;
-        self.update_normal(&tree);
+        let report = unsafe { zones.add_region(&self.shared.index, region, phys, node) }?;
+        self.note_memory(&tree);
         Ok(report)
     }
 
-    /// Notes whether there is memory from 4 GiB up, after memory was added or removed.
-    pub(super) fn update_normal(&self, tree: &Tree<PAGE_SIZE>) {
+    /// Notes whether there is memory from 4 GiB up, and which nodes have some, after memory was added
+    /// or removed.
+    pub(super) fn note_memory(&self, tree: &Tree<PAGE_SIZE>) {
         let has_normal = tree.zones.managed(Zone::Normal) != 0;
         self.shared.has_normal.store(has_normal, Ordering::Relaxed);
+        let nodes = Node::all().filter(|node| tree.zones.node(*node).managed_pages != 0);
+        let nodes = nodes.fold(0, |nodes, node| nodes | node.bit());
+        self.shared.nodes.store(nodes, Ordering::Relaxed);
     }
 
     /// Allocates up to `out.len()` blocks of `count` pages each, writes their addresses to the
@@ -213,7 +220,37 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     #[must_use]
     pub fn buddyinfo(&self) -> BuddyInfo {
         let tree = self.tree.0.lock();
-        BuddyInfo::new(self.sections(&tree), &tree.zones)
+        BuddyInfo::new(Node::FIRST, self.sections(&tree), &tree.zones)
+    }
+
+    /// [`buddyinfo`](Self::buddyinfo) of one node; `None` for nodes from [`MAX_NODES`] on.
+    #[must_use]
+    pub fn node_buddyinfo(&self, node: usize) -> Option<BuddyInfo> {
+        let node = (node < MAX_NODES).then(|| Node::new(node))?;
+        let tree = self.tree.0.lock();
+        let sections = self.sections(&tree);
+        let on_node = sections.filter(|section| section.node() == node);
+        Some(BuddyInfo::new(node, on_node, &tree.zones))
+    }
+
+    /// The memory of a node, and where its CPUs took theirs; `None` for nodes from [`MAX_NODES`] on.
+    #[must_use]
+    pub fn node_info(&self, node: usize) -> Option<NodeInfo> {
+        let node = (node < MAX_NODES).then(|| Node::new(node))?;
+        let tree = self.tree.0.lock();
+        let on_node = self
+            .sections(&tree)
+            .filter(|section| section.node() == node);
+        Some(NodeInfo {
+            free_pages: on_node.map(|section| section.free_pages()).sum(),
+            ..tree.zones.node(node)
+        })
+    }
+
+    /// One more than the number of the highest node that memory was added on.
+    #[must_use]
+    pub fn node_count(&self) -> usize {
+        self.tree.0.lock().zones.node_count()
     }
 
     /// All sections, with one that is being removed at the end.

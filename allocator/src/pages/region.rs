@@ -4,6 +4,7 @@ use core::ops::Range;
 
 use super::frame::{Order, Pfn};
 use super::layout::{Layout, SECTION_LIMIT};
+use super::node::Node;
 use super::section::{HEADER, SectionRef};
 use super::zone::Zone;
 use crate::{AllocError, AllocResult};
@@ -73,13 +74,14 @@ impl<const PAGE_SIZE: usize> Region<PAGE_SIZE> {
             || (frames.start < section.limit() && section.first() < frames.end.add(metadata))
     }
 
-    /// The sections this region makes.
-    pub(super) fn pieces(&self) -> Pieces<PAGE_SIZE> {
+    /// The sections this region makes, all on one node.
+    pub(super) fn pieces(&self, node: Node) -> Pieces<PAGE_SIZE> {
         let delta = (self.start / PAGE_SIZE).wrapping_sub(self.first.number());
         Pieces {
             region: *self,
             hold: self.first,
             at: self.first,
+            node,
             cap: Order::new(delta.trailing_zeros()).unwrap_or(Order::MAX),
         }
     }
@@ -101,6 +103,7 @@ pub(crate) struct Piece {
     pub(super) first: Pfn,
     pub(super) limit: Pfn,
     pub(super) zone: Zone,
+    pub(super) node: Node,
     /// The largest order whose blocks are aligned both physically and virtually.
     cap: Order,
     pub(super) page_size: usize,
@@ -122,6 +125,7 @@ pub(crate) struct Pieces<const PAGE_SIZE: usize> {
     hold: Pfn,
     /// First frame of the zone that the next piece lies in, or later.
     at: Pfn,
+    node: Node,
     cap: Order,
 }
 
@@ -162,6 +166,7 @@ impl<const PAGE_SIZE: usize> Pieces<PAGE_SIZE> {
                 first,
                 limit,
                 zone,
+                node: self.node,
                 cap: self.cap,
                 page_size: PAGE_SIZE,
             };
@@ -187,7 +192,7 @@ mod tests {
     fn pieces(virt: usize, len: usize, phys: u64) -> Vec<Piece> {
         Region::<PAGE>::new(virt, len, phys)
             .unwrap()
-            .pieces()
+            .pieces(Node::FIRST)
             .collect()
     }
 

@@ -15,6 +15,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 
 use super::frame::{Order, Pfn, largest_block};
 use super::layout::{LINE, SLAB_GRAIN, slab_order};
+use super::node::Node;
 use super::region::Piece;
 use super::slab_window::SlabWindow;
 use super::state::{Kind, PageFlags, PageState};
@@ -51,6 +52,7 @@ pub(crate) struct Section {
     hold: NonNull<u8>,
     limit: Pfn,
     zone: Zone,
+    node: Node,
     max_order: Order,
     page_size: usize,
 
@@ -135,6 +137,7 @@ impl Section {
             hold,
             limit: piece.limit,
             zone: piece.zone,
+            node: piece.node,
             max_order: layout.max_order,
             page_size: piece.page_size,
             free: Cell::new(piece.limit.since(piece.first)),
@@ -193,6 +196,12 @@ impl Section {
     #[inline]
     pub(crate) const fn zone(&self) -> Zone {
         self.zone
+    }
+
+    /// The node that all of the section lies on.
+    #[inline]
+    pub(super) const fn node(&self) -> Node {
+        self.node
     }
 
     #[inline]

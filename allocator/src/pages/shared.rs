@@ -1,10 +1,11 @@
 //! The page allocator that all CPUs share.
 
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use super::cache::{CpuPages, Entry, Held, Recent, allocated, cached};
 use super::frame::{Order, Pfn};
 use super::index::SectionIndex;
+use super::node::Node;
 use super::reclaim::Reclaim;
 use super::request::{Demand, PageRequest, align_order};
 use super::section::SectionRef;
@@ -41,6 +42,8 @@ pub(super) struct Shared {
     pub(super) index: SectionIndex,
     /// There is memory from 4 GiB up, so that memory below is worth keeping apart.
     pub(super) has_normal: AtomicBool,
+    /// The nodes that have memory, as a set of [bits](Node::bit).
+    pub(super) nodes: AtomicU8,
     pub(super) cpus: CpuTable<CpuPages>,
     /// How many contexts hold pages that are on their way from a cache to the tree, or keep a
     /// section from being allocated from.
@@ -86,6 +89,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             shared: Shared {
                 index: SectionIndex::new(),
                 has_normal: AtomicBool::new(false),
+                nodes: AtomicU8::new(0),
                 cpus: CpuTable::new(),
                 moving: AtomicUsize::new(0),
                 corrupted: AtomicUsize::new(0),
@@ -321,6 +325,12 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         let Some(section) = self.shared.index.find(addr) else {
             return false;
         };
+        // Memory of another node goes home at once: the next allocation here shall not get it. But a
+        // CPU whose own node has none lives on that of others.
+        let own = Node::of_cpu::<P>(P::cpu_id());
+        if section.node() != own && self.shared.nodes.load(Ordering::Relaxed) & own.bit() != 0 {
+            return false;
+        }
         let has_normal = self.shared.has_normal.load(Ordering::Relaxed);
         held.recent = Recent::new(section, has_normal);
         true

@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 
 use super::cache::{BATCH, CpuPages, Entry, Held, cached, entry};
 use super::frame::Order;
+use super::node::Node;
 use super::reclaim::ReclaimRequest;
 use super::request::{Demand, PageRequest};
 use super::shared::{FrameAllocator, Tree};
@@ -174,7 +175,8 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     ) -> AllocResult<(usize, Option<ReclaimRequest>)> {
         let cpus = tree.cpus;
         let zones = &mut tree.zones;
-        let (section, pfn) = zones.allocate(demand)?;
+        let node = Node::of_cpu::<P>(P::cpu_id());
+        let (section, pfn) = zones.allocate(demand, node)?;
         if let Some(stack) = self.stack_for(demand)
             && let Some(cpu) = self.shared.cpus.get(P::cpu_id())
             // SAFETY: interrupts are masked by the lock of the tree, so this CPU is pinned.
@@ -185,7 +187,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             cpu.set_limit(stack, zones.total_free(), cpus);
             let mut batch = [Entry::NONE; BATCH];
             let wanted = cpu.batch(stack);
-            let filled = zones.allocate_many(demand, wanted, |i, section, pfn| {
+            let filled = zones.allocate_many(demand, node, wanted, |i, section, pfn| {
                 section.set_state(pfn, cached(demand.order));
                 batch[i] = entry::<PAGE_SIZE>(section, pfn);
             });

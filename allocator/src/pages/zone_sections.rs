@@ -1,21 +1,49 @@
 //! The sections of one zone, in lists by their largest block.
 
 use super::frame::{Order, Pfn};
+use super::node::{MAX_NODES, Node};
 use super::reclaim::Watermarks;
 use super::request::Demand;
 use super::section::SectionRef;
 use super::zone::ZONES;
 
 /// Room for every value of [`Section::available`]. List 0 is always empty.
-const BUCKETS: usize = u32::BITS as usize;
-const _: () = assert!(Order::MAX.index() + 1 < BUCKETS);
+const BUCKETS: usize = Order::MAX.index() + 2;
+const _: () = assert!(BUCKETS < u32::BITS as usize);
 
-/// A zone's sections and how full they are.
-pub(super) struct ZoneSections {
+/// The sections of a zone on one node, by how full they are.
+#[derive(Clone, Copy)]
+pub(super) struct Lists {
     /// A list of sections for every [`Section::available`] that is not 0.
     pub(super) buckets: [Option<SectionRef>; BUCKETS],
     /// Which of the lists have a member, as bits.
     pub(super) filled: u32,
+}
+
+impl Lists {
+    const EMPTY: Self = Self {
+        buckets: [None; BUCKETS],
+        filled: 0,
+    };
+
+    /// A section that can give a block of `order`: one of those that come closest.
+    #[inline]
+    fn pick(&self, order: Order) -> Option<SectionRef> {
+        let fitting = self.filled & (u32::MAX << (order.log2() + 1));
+        *self.buckets.get(fitting.trailing_zeros() as usize)?
+    }
+
+    /// All sections that have a free page.
+    fn iter(&self) -> impl Iterator<Item = SectionRef> {
+        self.buckets
+            .iter()
+            .flat_map(|head| core::iter::successors(*head, |section| section.bucket_next.get()))
+    }
+}
+
+/// A zone's sections and how full they are.
+pub(super) struct ZoneSections {
+    pub(super) nodes: [Lists; MAX_NODES],
     pub(super) managed: usize,
     pub(super) free: usize,
     /// How many free pages a request leaves here that could also have been served from the zone
@@ -28,8 +56,7 @@ pub(super) struct ZoneSections {
 
 impl ZoneSections {
     pub(super) const EMPTY: Self = Self {
-        buckets: [None; BUCKETS],
-        filled: 0,
+        nodes: [Lists::EMPTY; MAX_NODES],
         managed: 0,
         free: 0,
         reserve: [0; ZONES],
@@ -41,19 +68,10 @@ impl ZoneSections {
         told: false,
     };
 
-    /// A section that can give a block of `order`: one of those that come closest.
+    /// A section of a node that can give a block of `order`: one of those that come closest.
     #[inline]
-    pub(super) fn pick(&self, order: Order) -> Option<SectionRef> {
-        let fitting = self.filled & (u32::MAX << (order.log2() + 1));
-        // Without one, this is list 0.
-        self.buckets[fitting.trailing_zeros() as usize % BUCKETS]
-    }
-
-    /// All sections that have a free page.
-    fn iter(&self) -> impl Iterator<Item = SectionRef> {
-        self.buckets
-            .iter()
-            .flat_map(|head| core::iter::successors(*head, |section| section.bucket_next.get()))
+    pub(super) fn pick(&self, order: Order, node: Node) -> Option<SectionRef> {
+        self.nodes[node.index()].pick(order)
     }
 
     /// Puts the section into the list that its largest block asks for.
@@ -77,13 +95,14 @@ impl ZoneSections {
         if bucket == 0 {
             return;
         }
-        let head = self.buckets[bucket as usize].replace(section);
+        let lists = &mut self.nodes[section.node().index()];
+        let head = lists.buckets[bucket as usize].replace(section);
         if let Some(head) = head {
             head.bucket_previous.set(Some(section));
         }
         section.bucket_next.set(head);
         section.bucket_previous.set(None);
-        self.filled |= 1 << bucket;
+        lists.filled |= 1 << bucket;
     }
 
     pub(super) fn unlink(&mut self, section: SectionRef) {
@@ -95,22 +114,28 @@ impl ZoneSections {
         if let Some(next) = next {
             next.bucket_previous.set(previous);
         }
+        let lists = &mut self.nodes[section.node().index()];
         match previous {
             Some(previous) => previous.bucket_next.set(next),
-            None => self.buckets[bucket as usize] = next,
+            None => lists.buckets[bucket as usize] = next,
         }
-        if self.buckets[bucket as usize].is_none() {
-            self.filled &= !(1 << bucket);
+        if lists.buckets[bucket as usize].is_none() {
+            lists.filled &= !(1 << bucket);
         }
     }
 
-    /// Takes pages for the demand from this zone. `within` says that every page of the zone is
-    /// below the demand's limit.
+    /// Takes pages for the demand from this zone and node. `within` says that every page of the zone
+    /// is below the demand's limit.
     #[inline]
-    pub(super) fn take(&mut self, demand: &Demand, within: bool) -> Option<(SectionRef, Pfn)> {
-        let (section, pfn) = match self.pick(demand.need) {
+    pub(super) fn take(
+        &mut self,
+        demand: &Demand,
+        within: bool,
+        node: Node,
+    ) -> Option<(SectionRef, Pfn)> {
+        let (section, pfn) = match self.pick(demand.need, node) {
             Some(section) if within => (section, section.take(demand)?),
-            _ => self.take_oddly(demand, within)?,
+            _ => self.take_oddly(demand, within, node)?,
         };
         self.free -= demand.count;
         self.settle(section);
@@ -120,12 +145,16 @@ impl ZoneSections {
     /// Takes pages where that is not simply the best section's best block.
     #[cold]
     #[inline(never)]
-    fn take_oddly(&self, demand: &Demand, within: bool) -> Option<(SectionRef, Pfn)> {
+    fn take_oddly(&self, demand: &Demand, within: bool, node: Node) -> Option<(SectionRef, Pfn)> {
+        let lists = &self.nodes[node.index()];
         if within {
-            let section = self.iter().find(|section| section.completes(demand.need))?;
+            let section = lists
+                .iter()
+                .find(|section| section.completes(demand.need))?;
             return section.take(demand).map(|pfn| (section, pfn));
         }
-        self.iter()
+        lists
+            .iter()
             .filter(|section| section.first() < demand.limit)
             .find_map(|section| section.take_below(demand).map(|pfn| (section, pfn)))
     }

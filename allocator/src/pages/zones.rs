@@ -4,6 +4,7 @@ use core::ptr::NonNull;
 
 use super::frame::{Order, Pfn};
 use super::index::SectionIndex;
+use super::node::{MAX_NODES, Node, NodeInfo};
 use super::reclaim::{ReclaimRequest, Urgency, Watermarks};
 use super::region::{Region, RegionReport};
 use super::request::Demand;
@@ -15,11 +16,14 @@ use crate::{AllocError, AllocResult};
 
 /// All zones.
 pub(crate) struct Zones<const PAGE_SIZE: usize> {
-    zones: [ZoneSections; ZONES],
+    pub(super) zones: [ZoneSections; ZONES],
     /// The section that was there first: the least likely one to be removed.
     oldest: Option<SectionRef>,
     /// Pages that hold the allocator's own state.
     internal: usize,
+    /// One more than the number of the highest node with memory; at least 1.
+    pub(super) node_count: usize,
+    pub(super) nodes: [NodeInfo; MAX_NODES],
 }
 
 impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
@@ -28,7 +32,19 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
             zones: [ZoneSections::EMPTY; ZONES],
             oldest: None,
             internal: 0,
+            node_count: 1,
+            nodes: [NodeInfo::NONE; MAX_NODES],
         }
+    }
+
+    /// One more than the number of the highest node with memory; at least 1.
+    pub(crate) fn node_count(&self) -> usize {
+        self.node_count
+    }
+
+    /// The memory of a node, and what its CPUs took; its free pages are for the caller to count.
+    pub(crate) fn node(&self, node: Node) -> NodeInfo {
+        self.nodes[node.index()]
     }
 
     pub(crate) fn managed(&self, zone: Zone) -> usize {
@@ -55,72 +71,6 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
 
     pub(crate) fn reserve(&self, zone: Zone, highest: Zone) -> usize {
         self.zones[zone.index()].reserve[highest.index()]
-    }
-
-    /// Takes pages from the highest zone that has them; in a lower zone than the demand could have
-    /// used, only what is there beyond the reserve.
-    #[inline]
-    pub(crate) fn allocate(&mut self, demand: &Demand) -> AllocResult<(SectionRef, Pfn)> {
-        let highest = highest::<PAGE_SIZE>(demand);
-        for zone in Zone::ALL[..=highest.index()].iter().rev() {
-            let sections = &mut self.zones[zone.index()];
-            let spare = sections
-                .free
-                .saturating_sub(sections.reserve[highest.index()]);
-            if spare < demand.count {
-                continue;
-            }
-            let within = zone.limit::<PAGE_SIZE>() <= demand.limit;
-            if let Some(taken) = sections.take(demand, within) {
-                return Ok(taken);
-            }
-        }
-        Err(AllocError::NoMemory)
-    }
-
-    /// Takes up to `limit` blocks as [`allocate`](Self::allocate) would, one after the other, and
-    /// hands each to `taken` with its number; returns how many. A large block that is split for
-    /// them is split once.
-    pub(crate) fn allocate_many(
-        &mut self,
-        demand: &Demand,
-        limit: usize,
-        mut taken: impl FnMut(usize, SectionRef, Pfn),
-    ) -> usize {
-        let mut done = 0;
-        while done < limit {
-            let demanded = self.widened(demand, limit - done);
-            let Ok((section, pfn)) = self.allocate(&demanded) else {
-                break;
-            };
-            for block in (0..demanded.count).step_by(demand.order.pages()) {
-                taken(done, section, pfn.add(block));
-                done += 1;
-            }
-        }
-        done
-    }
-
-    /// The demand for all that is wanted out of the block that would serve `demand`: up to `limit`
-    /// such blocks side by side.
-    fn widened(&self, demand: &Demand, limit: usize) -> Demand {
-        let block = || {
-            let highest = highest::<PAGE_SIZE>(demand);
-            let mut zones = self.zones[..=highest.index()].iter().rev();
-            let spare =
-                |zone: &ZoneSections| zone.free.saturating_sub(zone.reserve[highest.index()]);
-            let zone = zones.find(|zone| zone.filled != 0 && spare(zone) >= demand.count)?;
-            let found = zone.pick(demand.need)?.tree().smallest(demand.need)?;
-            let wanted = Order::within(demand.count * limit)?;
-            Some(found.min(wanted)).filter(|order| order.pages() <= spare(zone))
-        };
-        match block() {
-            Some(order) if order > demand.need => Demand {
-                limit: demand.limit,
-                ..Demand::block(order, order)
-            },
-            _ => *demand,
-        }
     }
 
     /// Takes exactly `count` pages at `first`.
@@ -216,7 +166,7 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
             sections.settle(section);
             Some((section, pfn))
         });
-        let (section, pfn) = taken.map_or_else(|| self.allocate(&demand), Ok)?;
+        let (section, pfn) = taken.map_or_else(|| self.allocate(&demand, Node::FIRST), Ok)?;
         section.set_state(pfn, PageState::new(Kind::Internal, order));
         self.internal += demand.count;
         Ok((section, pfn))
@@ -242,6 +192,7 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         index: &SectionIndex,
         region: NonNull<[u8]>,
         phys: u64,
+        node: Node,
     ) -> AllocResult<RegionReport> {
         let base = region.cast::<u8>();
         let pages = Region::<PAGE_SIZE>::new(base.addr().get(), region.len(), phys)?;
@@ -249,7 +200,7 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
             return Err(AllocError::MemoryOverlap);
         }
         let mut report = RegionReport::default();
-        for piece in pages.pieces() {
+        for piece in pages.pieces(node) {
             let offset = piece.hold - base.addr().get();
             // SAFETY: a piece lies in the region.
             let hold = unsafe { base.add(offset) };
@@ -276,6 +227,7 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         sections.free += section.pages();
         sections.settle(section);
         self.oldest.get_or_insert(section);
+        self.nodes[section.node().index()].managed_pages += section.pages();
         self.update_limits(section.zone());
     }
 
@@ -301,13 +253,16 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         let sections = &mut self.zones[section.zone().index()];
         sections.managed -= section.pages();
         sections.free -= section.pages();
+        self.nodes[section.node().index()].managed_pages -= section.pages();
         self.oldest.take_if(|oldest| *oldest == section);
         self.update_limits(section.zone());
         Ok(())
     }
 
-    /// Computes reserves and watermarks after the memory of a zone has changed.
+    /// Computes what depends on how much memory there is, after that of a zone has changed.
     fn update_limits(&mut self, changed: Zone) {
+        let highest = self.nodes.iter().rposition(|node| node.managed_pages != 0);
+        self.node_count = highest.map_or(1, |highest| highest + 1);
         let watermarks = Watermarks::of_zone(self.managed(changed), PAGE_SIZE);
         self.set_watermarks(changed, watermarks);
         let managed = Zone::ALL.map(|zone| self.managed(zone));
@@ -320,7 +275,8 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
     /// Is the section in the list it belongs to? For validation.
     pub(super) fn is_settled(&self, section: SectionRef) -> bool {
         let bucket = section.available();
-        let head = self.zones[section.zone().index()].buckets[bucket as usize];
+        let lists = &self.zones[section.zone().index()].nodes[section.node().index()];
+        let head = lists.buckets[bucket as usize];
         section.bucket.get() == bucket
             && (bucket == 0
                 || core::iter::successors(head, |member| member.bucket_next.get())
@@ -329,19 +285,17 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
 
     /// Do the list marks agree with the lists? For validation.
     pub(super) fn marks_agree(&self, zone: Zone) -> bool {
-        let sections = &self.zones[zone.index()];
-        let marked = |bucket: usize| sections.filled >> bucket & 1 != 0;
-        sections
-            .buckets
-            .iter()
-            .enumerate()
-            .all(|(bucket, head)| marked(bucket) == head.is_some())
+        self.zones[zone.index()].nodes.iter().all(|lists| {
+            let marked = |bucket: usize| lists.filled >> bucket & 1 != 0;
+            let mut heads = lists.buckets.iter().enumerate();
+            heads.all(|(bucket, head)| marked(bucket) == head.is_some())
+        })
     }
 }
 
 /// The highest zone with a frame below the demand's limit.
 #[inline]
-fn highest<const PAGE_SIZE: usize>(demand: &Demand) -> Zone {
+pub(super) fn highest<const PAGE_SIZE: usize>(demand: &Demand) -> Zone {
     if demand.limit > Zone::Normal.first::<PAGE_SIZE>() {
         Zone::Normal
     } else if demand.limit > Zone::Dma32.first::<PAGE_SIZE>() {

@@ -64,6 +64,24 @@ impl Region {
         self.pages().saturating_mul(PAGE_SIZE)
     }
 
+    /// The pages that begin below `address`, and the others.
+    #[must_use]
+    pub fn split_at(self, address: u64) -> (Option<Self>, Option<Self>) {
+        let border = address.div_ceil(PAGE_SIZE);
+        let below = Self {
+            last: self.last.min(border.saturating_sub(1)),
+            ..self
+        };
+        let above = Self {
+            first: self.first.max(border),
+            ..self
+        };
+        (
+            (border > self.first).then_some(below),
+            (border <= self.last).then_some(above),
+        )
+    }
+
     pub(super) const fn span(self) -> Span {
         Span {
             first: self.start(),
@@ -80,6 +98,26 @@ mod tests {
         let region = Region::inside(Span::new(first, last)?)?;
         assert_eq!(region.last() - region.start(), region.bytes() - 1);
         Some((region.start(), region.pages()))
+    }
+
+    #[test]
+    fn splits_at_page_borders() {
+        let region = inside_of(0x2000, 0x5fff);
+        let part = |first, last| Some(inside_of(first, last));
+        assert_eq!(region.split_at(0), (None, Some(region)));
+        assert_eq!(region.split_at(0x2000), (None, Some(region)));
+        // The page that a border cuts begins below it.
+        for border in [0x2001, 0x3000] {
+            let parts = (part(0x2000, 0x2fff), part(0x3000, 0x5fff));
+            assert_eq!(region.split_at(border), parts, "{border:#x}");
+        }
+        assert_eq!(region.split_at(0x5001), (Some(region), None));
+        assert_eq!(region.split_at(0x6000), (Some(region), None));
+        assert_eq!(region.split_at(u64::MAX), (Some(region), None));
+    }
+
+    fn inside_of(first: u64, last: u64) -> Region {
+        Region::inside(Span::new(first, last).unwrap()).unwrap()
     }
 
     #[test]

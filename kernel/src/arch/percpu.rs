@@ -20,6 +20,8 @@ pub(crate) struct Cpu {
     id: usize,
     /// The number by which interrupts reach it.
     pub(crate) apic_id: AtomicU32,
+    /// The NUMA node that it belongs to.
+    pub(crate) node: AtomicUsize,
     /// Its stacks, once it has stacks of the kernel's own making.
     pub(crate) stacks: Once<Stacks>,
     /// Timer interrupts taken.
@@ -46,6 +48,7 @@ impl Cpu {
             this: AtomicPtr::new(core::ptr::null_mut()),
             id,
             apic_id: AtomicU32::new(0),
+            node: AtomicUsize::new(0),
             stacks: Once::new(),
             ticks: AtomicU64::new(0),
             pace: Pace::new(),
@@ -102,6 +105,14 @@ pub(crate) fn id() -> usize {
 
 const _: () = assert!(core::mem::offset_of!(Cpu, this) == 0);
 const _: () = assert!(core::mem::offset_of!(Cpu, id) == 8);
+
+/// The NUMA node of a CPU; 0 if there is no such CPU.
+pub(crate) fn node_of(id: usize) -> usize {
+    let cpu = CPUS.get(id).map(|cpu| cpu.load(Ordering::Acquire));
+    // SAFETY: null, or a structure that is never freed.
+    let cpu = cpu.and_then(|cpu| unsafe { cpu.as_ref() });
+    cpu.map_or(0, |cpu| cpu.node.load(Ordering::Relaxed))
+}
 
 /// All CPUs that ever came up, in the order of their numbers.
 pub(crate) fn all() -> impl Iterator<Item = &'static Cpu> + Clone {

@@ -15,6 +15,7 @@ use super::trampoline::{self, Start};
 use super::{apic, descriptors, shootdown, timer, translate, work};
 use crate::events::{self, Event};
 use crate::memory::HEAP;
+use crate::nodes;
 
 /// How long a CPU may take until it says that it is there, in milliseconds.
 const DEADLINE: u32 = 500;
@@ -35,6 +36,7 @@ pub(crate) fn init_boot_cpu() {
         return;
     }
     cpu.apic_id.store(apic::id(), Ordering::Relaxed);
+    cpu.node.store(nodes::of_cpu(apic::id()), Ordering::Relaxed);
     mask_legacy_controller();
     timer::calibrate();
     timer::start();
@@ -170,6 +172,9 @@ fn start(apic_id: u32, bridge: &Bridge) -> Result<(), NotStarted> {
     // SAFETY: it is freed only if the CPU that it is for never comes.
     let started: &'static Cpu = unsafe { &*cpu };
     started.apic_id.store(apic_id, Ordering::Relaxed);
+    started
+        .node
+        .store(nodes::of_cpu(apic_id), Ordering::Relaxed);
     let stacks = started.stacks.call_once(|| stacks);
     STAGE.store(ASLEEP, Ordering::Relaxed);
     trampoline::prepare(&Start {

@@ -38,6 +38,14 @@ unsafe impl Platform for Watched {
         Machine::phys_to_virt(phys)
     }
 
+    fn node_of_cpu(cpu: usize) -> usize {
+        Machine::node_of_cpu(cpu)
+    }
+
+    fn node_of_phys(phys: u64) -> usize {
+        Machine::node_of_phys(phys)
+    }
+
     fn irq_save() -> Self::IrqState {
         Machine::irq_save()
     }
@@ -84,7 +92,8 @@ impl Rig {
         let start = core::ptr::with_exposed_provenance_mut::<u8>(pages);
         // SAFETY: the pages were just allocated, and every byte of memory has a value.
         let region = unsafe { core::slice::from_raw_parts_mut(start, PAGES * 4096) };
-        let heap = Box::new(Heap::new());
+        // Made at compile time, so that unoptimised code does not pass it through the stack often.
+        let heap = Box::write(Box::new_uninit(), const { Heap::new() });
         // SAFETY: the pages are used through this heap only, until both end.
         unsafe { heap.init(region) }.expect("enough memory");
         Self { heap, pages }

@@ -11,6 +11,7 @@ mod hot_plug;
 mod interrupts;
 mod low_memory;
 mod memory_map;
+mod numa;
 mod objects;
 mod out_of_memory;
 mod pages;

@@ -10,7 +10,7 @@ use super::depot::Depot;
 use super::descriptor::{Descriptors, SharedRef};
 use super::exclusive::Claimant;
 use super::quarantine::{Quarantine, quarantine};
-use crate::pages::FrameAllocator;
+use crate::pages::{FrameAllocator, MAX_NODES};
 use crate::percpu::CpuTable;
 use crate::sync::{IrqLock, Pinned};
 use crate::{AllocError, AllocResult, Platform};
@@ -20,7 +20,7 @@ use crate::{AllocError, AllocResult, Platform};
 pub(crate) struct ObjectAllocator<P: Platform, const PAGE_SIZE: usize> {
     pub(super) cpus: CpuTable<CpuState<P>>,
     /// Null until a second CPU arrives: one alone exchanges batches with nobody.
-    pub(super) depot: AtomicPtr<Depot>,
+    pub(super) depots: [AtomicPtr<Depot>; MAX_NODES],
     /// Held while the state of a CPU is made.
     pub(super) arrivals: IrqLock<P, ()>,
     /// Lock order: a heap, then this, then those of the pages.
@@ -47,7 +47,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     pub(crate) const fn new() -> Self {
         Self {
             cpus: CpuTable::new(),
-            depot: AtomicPtr::new(core::ptr::null_mut()),
+            depots: [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_NODES],
             arrivals: IrqLock::new(()),
             descriptors: IrqLock::new(Descriptors::new()),
             key: AtomicUsize::new(0),

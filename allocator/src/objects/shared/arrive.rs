@@ -9,7 +9,7 @@ use super::depot::Depot;
 use super::magazine::Magazines;
 use super::slabs::give_pages;
 use crate::Platform;
-use crate::pages::{FrameAllocator, PageRequest};
+use crate::pages::{FrameAllocator, Node, PageRequest};
 use crate::percpu::CpuTable;
 use crate::sync::Pinned;
 
@@ -56,13 +56,17 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         if self.key.load(Ordering::Relaxed) == 0 {
             self.key.store(key(state.addr().get()), Ordering::Relaxed);
         }
-        let is_alone = self.cpus.iter(P::MAX_CPUS).next().is_none();
-        if !is_alone && self.depot().is_none() {
+        let node = Node::of_cpu::<P>(id);
+        let has_neighbour = self
+            .cpus
+            .iter(P::MAX_CPUS)
+            .any(|(other, _)| Node::of_cpu::<P>(other) == node);
+        if has_neighbour && self.depot_of(node).is_none() {
             // Without memory for it, the slabs below do.
             if let Some(memory) = frames.allocate_internal(Depot::BYTES) {
                 // SAFETY: the fresh block is long enough, page-aligned, and never freed.
                 let depot = unsafe { Depot::create(memory) };
-                self.depot.store(depot.as_ptr(), Ordering::Release);
+                self.depots[node.index()].store(depot.as_ptr(), Ordering::Release);
             }
         }
         // SAFETY: the block is never freed.
@@ -70,10 +74,19 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         self.cpus.get(id)
     }
 
-    /// Where CPUs exchange batches, if there are several.
+    /// Where this CPU and its neighbours on its node exchange batches, if it has some.
     pub(super) fn depot(&self) -> Option<&Depot> {
+        self.depot_of(Node::of_cpu::<P>(P::cpu_id()))
+    }
+
+    /// The depots of all nodes.
+    pub(super) fn depots(&self) -> impl Iterator<Item = &Depot> {
+        Node::all().filter_map(|node| self.depot_of(node))
+    }
+
+    fn depot_of(&self, node: Node) -> Option<&Depot> {
         // SAFETY: once it is there, it stays.
-        unsafe { self.depot.load(Ordering::Acquire).as_ref() }
+        unsafe { self.depots[node.index()].load(Ordering::Acquire).as_ref() }
     }
 
     /// Gives a CPU magazines, if there is memory.

@@ -13,7 +13,7 @@ use crate::Platform;
 use crate::pages::FrameAllocator;
 
 impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
-    /// Empties the magazines of all CPUs and the depot into the slabs and gives every page back that no live
+    /// Empties the magazines of all CPUs and the depots into the slabs and gives every page back that no live
     /// object needs; with `thorough`, also the pages of the magazines themselves. Returns how many
     /// pages that were; not 0 if another context did so meanwhile.
     ///
@@ -49,7 +49,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             given += count;
             null_mut()
         });
-        self.empty_depot(frames);
+        self.empty_depots(frames);
         for (_, cpu) in self.cpus.iter(P::MAX_CPUS) {
             let mut heap = cpu.heap.lock();
             // SAFETY: this is the heap's lock.
@@ -124,11 +124,11 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         }
     }
 
-    /// As many batches as there are at first: else those who fill the depot could keep this going
+    /// As many batches as there are at first: else those who fill the depots could keep this going
     /// for ever.
-    fn empty_depot(&self, frames: &FrameAllocator<P, PAGE_SIZE>) {
-        let Some(depot) = self.depot() else { return };
-        for class in SizeClass::ALL {
+    fn empty_depots(&self, frames: &FrameAllocator<P, PAGE_SIZE>) {
+        let all = self.depots();
+        for (depot, class) in all.flat_map(|depot| SizeClass::ALL.map(|class| (depot, class))) {
             let batches = depot.len(class).div_ceil(batch(class).max(1));
             for _ in 0..batches {
                 let mut objects = [0; MOST_BATCH];

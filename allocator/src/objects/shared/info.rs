@@ -29,12 +29,12 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             let cpus = self.cpus.iter(P::MAX_CPUS);
             cached = cpus.map(|(_, cpu)| cpu.peek(class)).sum();
         }
-        cached += self.depot().map_or(0, |depot| depot.len(class));
+        cached += self.depots().map(|depot| depot.len(class)).sum::<usize>();
         sum.live = sum.live.saturating_sub(cached + self.quarantined(class));
         sum
     }
 
-    /// Walks all slabs of all CPUs, all magazines and the depot.
+    /// Walks all slabs of all CPUs, all magazines and the depots.
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         self.validate_caches(frames)
     }
 
-    /// What lies in magazines and in the depot is free, and out of its slab.
+    /// What lies in magazines and in the depots is free, and out of its slab.
     fn validate_caches(&self, frames: &FrameAllocator<P, PAGE_SIZE>) -> Result<(), &'static str> {
         let mut result = Ok(());
         let mut check = |addr: usize, class: SizeClass| {
@@ -67,7 +67,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             }
         };
         for class in SizeClass::ALL {
-            if let Some(depot) = self.depot() {
+            for depot in self.depots() {
                 depot.inspect(class, |addr| check(addr, class));
             }
         }

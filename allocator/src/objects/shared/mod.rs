@@ -4,7 +4,8 @@
 //!
 //! - [`magazine`]: a CPU's own array of free objects per class. A pop or a push, no lock, no atomic
 //!   read-modify-write ([`cpu`] says why that is safe from handlers and drains).
-//! - [`depot`]: batches that one CPU's magazine has too many of and another one's needs, lock-free.
+//! - [`depot`]: batches that one CPU's magazine has too many of and another one's on the same NUMA
+//!   node needs, lock-free.
 //! - the slabs that a CPU has fetched, under a lock that only drains and the needy contend for;
 //!   objects come and go in batches ([`refill`], [`overflow`]).
 //! - [`remote`]: objects of another CPU's slabs go back to them lock-free.

@@ -6,13 +6,14 @@ mod conformance;
 mod defects;
 mod memory;
 mod model;
+mod nodes;
 mod platform;
 mod sections;
 mod shared;
 mod storm;
 
 pub(crate) use memory::Memory;
-pub(crate) use platform::{Cpu, Host};
+pub(crate) use platform::{Cpu, Host, SECOND_NODE};
 
 use super::BuddyAllocator;
 

@@ -8,6 +8,10 @@ use crate::Platform;
 /// The platform of the host tests. Physical addresses are virtual ones.
 pub(crate) struct Host;
 
+/// Physical memory from here on is the second node's. CPUs are dealt out to three nodes, so those of
+/// the third have no memory of their own.
+pub(crate) const SECOND_NODE: u64 = 1 << 46;
+
 std::thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
     static MASKED: Cell<usize> = const { Cell::new(0) };
@@ -46,6 +50,14 @@ unsafe impl Platform for Host {
 
     fn phys_to_virt(phys: u64) -> usize {
         usize::try_from(phys).unwrap()
+    }
+
+    fn node_of_cpu(cpu: usize) -> usize {
+        cpu % 3
+    }
+
+    fn node_of_phys(phys: u64) -> usize {
+        usize::from(phys >= SECOND_NODE)
     }
 
     fn irq_save() {

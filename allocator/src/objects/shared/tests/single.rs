@@ -75,6 +75,8 @@ fn d06_a_remote_double_free_is_refused() {
     rig.assert_recovered();
 }
 
+// Where objects lie in a slab is known only without zones around them.
+#[cfg(not(feature = "red_zones"))]
 #[test]
 fn the_free_of_an_object_that_was_never_handed_out_is_refused() {
     let rig = Rig::new(4);
