@@ -24,6 +24,17 @@ fn recurse(depth: u64) -> u64 {
     black_box(recurse(black_box(&frame)[3] + 1)) + 1
 }
 
+/// Cannot be shown: whoever reports it faults while reporting.
+struct Treacherous;
+
+impl core::fmt::Display for Treacherous {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let nowhere = ptr::without_provenance::<u8>(0xffff_ffff_fff0_0000);
+        // SAFETY: none; it faults, which is the point.
+        write!(f, "{}", unsafe { nowhere.read_volatile() })
+    }
+}
+
 kernel_tests! { "proof", Proof:
     /// A false assertion.
     fn fails() on [smp1] {
@@ -92,6 +103,11 @@ kernel_tests! { "proof", Proof:
                 out("rdi") _, out("rax") _,
             );
         }
+    }
+
+    /// Fails with a message that makes the report of it fail.
+    fn fails_in_its_report() on [smp1] {
+        panic!("{Treacherous}");
     }
 
     /// Asks to be skipped.

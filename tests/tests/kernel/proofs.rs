@@ -25,6 +25,7 @@ pub(crate) fn trials(stage: &Arc<Stage>) -> Vec<Trial> {
             ("runner::reports_panic", panic),
             ("runner::reports_fault", fault),
             ("runner::reports_wild_pointer", wild_pointer),
+            ("runner::reports_fault_in_report", fault_in_report),
             ("runner::reports_stack_overflow", stack_overflow),
             ("runner::reports_triple_fault", triple_fault),
             ("runner::reports_hang", hang),
@@ -141,6 +142,15 @@ fn lies(stage: &Stage, name: &str) -> Result<(), Failed> {
     let headline =
         "contradiction: the kernel's result is \"pass\", but QEMU exited with status 35\n";
     boot.says(&[headline])
+}
+
+fn fault_in_report(stage: &Stage, name: &str) -> Result<(), Failed> {
+    let boot = boot(stage, name, "test=proof::fails_in_its_report")?;
+    boot.is(|outcome| matches!(outcome, Outcome::NoResult(..)))?;
+    boot.says(&[
+        "QEMU exited with status 35",
+        "*** failed again while reporting: page fault: read of 0xfffffffffff00000",
+    ])
 }
 
 fn skipped_test(stage: &Stage, name: &str) -> Result<(), Failed> {
