@@ -14,7 +14,7 @@ pub const MAX_NODES: usize = 8;
 /// The most stretches of memory that are kept; further ones count as the first node's.
 pub const MAX_RANGES: usize = 64;
 /// The most CPUs that are kept; further ones count as the first node's.
-pub const MAX_CPUS: usize = 256;
+pub const MAX_CPUS: usize = 512;
 
 /// Which CPU and which memory belongs to which node.
 #[derive(Debug, Clone)]

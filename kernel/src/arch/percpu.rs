@@ -11,7 +11,7 @@ use super::stack::Stacks;
 use super::storm::Pace;
 
 /// The most CPUs that the kernel brings up; further ones are left asleep, with a line in the log.
-pub(crate) const MAX_CPUS: usize = 256;
+pub(crate) const MAX_CPUS: usize = 512;
 
 /// One CPU. The first field is what `gs:[0]` reads.
 #[repr(C)]
