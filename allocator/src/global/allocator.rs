@@ -85,6 +85,17 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         self.alloc_large(&large_request::<PAGE_SIZE>(layout))
     }
 
+    /// Frees pages that were allocated for a layout. Not inlined, so that the way of objects stays short.
+    ///
+    /// # Safety
+    ///
+    /// As [`dealloc`](Self::dealloc).
+    #[inline(never)]
+    unsafe fn dealloc_pages_of(&self, addr: usize, layout: Layout) -> AllocResult {
+        // SAFETY: the caller's duties are the same.
+        unsafe { self.dealloc_pages(addr, large_pages::<PAGE_SIZE>(layout.size())) }
+    }
+
     /// [`alloc`](Self::alloc) with all bytes of the layout zero.
     ///
     /// # Errors
@@ -129,11 +140,8 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         match SizeClass::from_layout(layout) {
             // SAFETY: the caller's duties are the same.
             Some(class) => unsafe { self.objects.free(&self.frames, addr, class) },
-            None => {
-                let count = large_pages::<PAGE_SIZE>(layout.size());
-                // SAFETY: the caller's duties are the same.
-                unsafe { self.dealloc_pages(addr, count) }
-            }
+            // SAFETY: as above.
+            None => unsafe { self.dealloc_pages_of(addr, layout) },
         }
     }
 

@@ -8,6 +8,7 @@ mod allocator;
 mod alone;
 mod bits;
 mod chunk;
+mod grid;
 mod heap;
 mod list;
 mod pool;

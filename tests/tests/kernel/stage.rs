@@ -29,7 +29,7 @@ pub(crate) const PROFILE: Profile = if cfg!(debug_assertions) {
 const TEST_TIME: Duration = Duration::from_secs(120);
 
 /// How long all of them may take in one boot.
-pub(crate) const BOOT_TIME: Duration = Duration::from_secs(300);
+pub(crate) const BOOT_TIME: Duration = Duration::from_secs(600);
 
 /// The shared part.
 pub(crate) struct Stage {

@@ -1,7 +1,8 @@
 //! What is known of an object, for reports.
 
 use super::super::size_class::SizeClass;
-use super::allocator::{Entry, ObjectAllocator};
+use super::allocator::ObjectAllocator;
+use super::entry::Entry;
 use crate::Platform;
 use crate::pages::FrameAllocator;
 

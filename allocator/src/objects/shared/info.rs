@@ -3,8 +3,9 @@
 use super::super::size_class::SizeClass;
 use super::super::slab::Arena;
 use super::super::stats::ClassStats;
-use super::allocator::{Entry, ObjectAllocator};
+use super::allocator::ObjectAllocator;
 use super::descriptor::{Owned, SharedRef};
+use super::entry::Entry;
 use crate::Platform;
 use crate::pages::{FrameAllocator, PageFlags};
 

@@ -12,14 +12,45 @@ const MOST_BYTES: usize = 16 * 1024;
 /// The most objects that move between a magazine and what lies below at a time.
 pub(super) const MOST_BATCH: usize = MOST_OBJECTS / 2;
 
-/// How many objects a magazine of `class` holds.
-pub(super) const fn capacity(class: SizeClass) -> usize {
-    let by_bytes = MOST_BYTES / class.size();
-    if by_bytes < MOST_OBJECTS {
-        by_bytes
-    } else {
-        MOST_OBJECTS
+/// The magazine of a class.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Where it begins, in words: its count, then its objects.
+    begin: u16,
+    capacity: u16,
+}
+
+static PLACES: [Place; SizeClass::COUNT] = {
+    let mut places = [Place {
+        begin: 0,
+        capacity: 0,
+    }; SizeClass::COUNT];
+    let mut begin = 0;
+    let mut class = 0;
+    while class < SizeClass::COUNT {
+        let by_bytes = MOST_BYTES / SizeClass::ALL[class].size();
+        let capacity = if by_bytes < MOST_OBJECTS {
+            by_bytes
+        } else {
+            MOST_OBJECTS
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "checked below")]
+        let place = Place {
+            begin: begin as u16,
+            capacity: capacity as u16,
+        };
+        places[class] = place;
+        begin += 1 + capacity;
+        class += 1;
     }
+    assert!(begin <= u16::MAX as usize);
+    places
+};
+
+/// How many objects a magazine of `class` holds.
+#[inline]
+pub(super) const fn capacity(class: SizeClass) -> usize {
+    PLACES[class.index()].capacity as usize
 }
 
 /// How many objects of `class` move at a time.
@@ -27,18 +58,15 @@ pub(super) const fn batch(class: SizeClass) -> usize {
     capacity(class) / 2
 }
 
-/// Where the magazine of each class begins, in words: its count, then its objects.
-const BEGIN: [usize; SizeClass::COUNT + 1] = {
-    let mut begin = [0; SizeClass::COUNT + 1];
-    let mut class = 0;
-    while class < SizeClass::COUNT {
-        begin[class + 1] = begin[class] + 1 + capacity(SizeClass::ALL[class]);
-        class += 1;
-    }
-    begin
-};
+#[inline]
+fn begin(class: SizeClass) -> usize {
+    PLACES[class.index()].begin.into()
+}
 
-const WORDS: usize = BEGIN[SizeClass::COUNT];
+const WORDS: usize = {
+    let last = PLACES[SizeClass::COUNT - 1];
+    (last.begin + 1 + last.capacity) as usize
+};
 
 /// The magazines of one CPU. Only the CPU itself uses them, inside its turn, or whoever has
 /// claimed them (see [`cpu`](super::cpu)); statistics read the counts from elsewhere.
@@ -65,18 +93,18 @@ impl Magazines {
     /// How many objects the magazine of `class` holds.
     #[inline]
     pub(super) fn len(&self, class: SizeClass) -> usize {
-        self.words[BEGIN[class.index()]].load(Ordering::Relaxed)
+        self.words[begin(class)].load(Ordering::Relaxed)
     }
 
     #[inline]
     fn set_len(&self, class: SizeClass, len: usize) {
-        self.words[BEGIN[class.index()]].store(len, Ordering::Relaxed);
+        self.words[begin(class)].store(len, Ordering::Relaxed);
     }
 
     /// Takes the object that was put last.
     #[inline]
     pub(super) fn pop(&self, class: SizeClass) -> Option<usize> {
-        let begin = BEGIN[class.index()];
+        let begin = begin(class);
         let len = self.len(class);
         if len == 0 {
             return None;
@@ -90,18 +118,29 @@ impl Magazines {
         self.len(class) == capacity(class)
     }
 
-    /// Puts an object into a magazine that is not full.
+    /// Puts an object into a magazine, if there is room.
     #[inline]
+    pub(super) fn try_push(&self, class: SizeClass, object: usize) -> bool {
+        let Place { begin, capacity } = PLACES[class.index()];
+        let begin = usize::from(begin);
+        let len = self.words[begin].load(Ordering::Relaxed);
+        if len >= usize::from(capacity) {
+            return false;
+        }
+        self.words[begin + 1 + len].store(object, Ordering::Relaxed);
+        self.words[begin].store(len + 1, Ordering::Relaxed);
+        true
+    }
+
+    /// Puts an object into a magazine that is not full.
     pub(super) fn push(&self, class: SizeClass, object: usize) {
-        let len = self.len(class);
-        debug_assert!(len < capacity(class));
-        self.words[BEGIN[class.index()] + len + 1].store(object, Ordering::Relaxed);
-        self.set_len(class, len + 1);
+        let has_room = self.try_push(class, object);
+        debug_assert!(has_room);
     }
 
     /// Passes every object of a magazine to `sink`.
     pub(super) fn inspect(&self, class: SizeClass, sink: impl FnMut(usize)) {
-        let begin = BEGIN[class.index()] + 1;
+        let begin = begin(class) + 1;
         let objects = &self.words[begin..begin + self.len(class)];
         objects
             .iter()
@@ -116,7 +155,7 @@ impl Magazines {
         limit: usize,
         out: &mut [usize; MOST_BATCH],
     ) -> usize {
-        let begin = BEGIN[class.index()] + 1;
+        let begin = begin(class) + 1;
         let len = self.len(class);
         let taken = len.min(limit).min(MOST_BATCH);
         for (slot, word) in out.iter_mut().zip(&self.words[begin..begin + taken]) {

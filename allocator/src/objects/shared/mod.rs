@@ -21,6 +21,7 @@ mod cpu;
 mod depot;
 mod descriptor;
 mod drain;
+mod entry;
 mod exclusive;
 mod freed;
 mod info;

@@ -3,8 +3,9 @@
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::size_class::SizeClass;
-use super::allocator::{Entry, ObjectAllocator};
+use super::allocator::ObjectAllocator;
 use super::descriptor::Owned;
+use super::entry::Entry;
 use super::magazine::{MOST_BATCH, batch};
 use super::remote::RemoteBatch;
 use crate::pages::FrameAllocator;

@@ -1,7 +1,8 @@
 //! Asking about an object without changing anything.
 
 use super::super::size_class::SizeClass;
-use super::allocator::{Entry, ObjectAllocator};
+use super::allocator::ObjectAllocator;
+use super::entry::Entry;
 use crate::pages::FrameAllocator;
 use crate::{AllocError, AllocResult, Platform};
 

@@ -3,9 +3,10 @@
 use super::super::heap::SlabHeap;
 use super::super::size_class::SizeClass;
 use super::super::slab::{Arena, SlabRef};
-use super::allocator::{Entry, ObjectAllocator};
+use super::allocator::ObjectAllocator;
 use super::cpu::CpuState;
 use super::descriptor::{Owned, SharedRef};
+use super::entry::Entry;
 use super::remote;
 use crate::pages::{FrameAllocator, PageRequest};
 use crate::sync::Pinned;
