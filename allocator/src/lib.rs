@@ -15,6 +15,7 @@ mod percpu;
 mod platform;
 mod report;
 mod sync;
+pub mod traits;
 
 pub use error::{AllocError, AllocResult};
 pub use global::{

@@ -1,0 +1,52 @@
+//! One interface for every allocator: bytes, pages, or numbers.
+//!
+//! The traits and their items have the names that ArceOS's crate [`allocator`] gave them, so code
+//! written against that crate moves here with its `use` lines. What is asked of a caller beyond what
+//! the compiler can check is `unsafe` here, and frees answer with a result.
+//!
+//! | trait | implemented by |
+//! |---|---|
+//! | [`ByteAllocator`] | `&`[`GlobalAllocator`](crate::GlobalAllocator) |
+//! | [`PageAllocator`] | [`BuddyAllocator`](crate::BuddyAllocator), `&`[`FrameAllocator`](crate::FrameAllocator), `&`[`GlobalAllocator`](crate::GlobalAllocator) |
+//! | [`IdAllocator`] | [`BitmapIdAllocator`] |
+//!
+//! With feature `allocator_api2`, `AllocatorRc` lets collections use any [`ByteAllocator`].
+//!
+//! Of the errors, implementations in this crate return four: `InvalidParam`, `MemoryOverlap`,
+//! `NoMemory` and `NotAllocated`.
+//!
+//! [`allocator`]: https://github.com/arceos-org/allocator
+
+mod global;
+mod id;
+mod interface;
+mod pages;
+#[cfg(any(test, feature = "allocator_api2"))]
+mod rc;
+mod runs;
+#[cfg(test)]
+mod tests;
+
+pub use id::BitmapIdAllocator;
+pub use interface::{BaseAllocator, ByteAllocator, IdAllocator, PageAllocator};
+#[cfg(any(test, feature = "allocator_api2"))]
+pub use rc::AllocatorRc;
+
+pub use crate::{AllocError, AllocResult};
+
+/// An error of the crate as one of the four that these traits know.
+fn plain(error: AllocError) -> AllocError {
+    match error {
+        AllocError::NotFound => AllocError::NotAllocated,
+        AllocError::NotInitialized => AllocError::NoMemory,
+        other => other,
+    }
+}
+
+/// The memory from `start` on, for allocators that take a slice.
+fn range(start: usize, size: usize) -> AllocResult<core::ptr::NonNull<[u8]>> {
+    start.checked_add(size).ok_or(AllocError::InvalidParam)?;
+    let first = core::ptr::NonNull::new(core::ptr::with_exposed_provenance_mut(start))
+        .ok_or(AllocError::InvalidParam)?;
+    Ok(core::ptr::NonNull::slice_from_raw_parts(first, size))
+}

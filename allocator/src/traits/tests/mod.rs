@@ -1,0 +1,2 @@
+mod rc;
+mod runs;
