@@ -83,7 +83,7 @@ pub trait PageAllocator: BaseAllocator {
     const PAGE_SIZE: usize;
 
     /// Allocates exactly `count` consecutive pages and returns the address of the first, a multiple
-    /// of `align` bytes.
+    /// of `align` bytes (0 means one page).
     ///
     /// # Errors
     ///

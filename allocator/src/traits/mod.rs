@@ -6,8 +6,8 @@
 //!
 //! | trait | implemented by |
 //! |---|---|
-//! | [`ByteAllocator`] | `&`[`GlobalAllocator`](crate::GlobalAllocator) |
-//! | [`PageAllocator`] | [`BuddyAllocator`](crate::BuddyAllocator), `&`[`FrameAllocator`](crate::FrameAllocator), `&`[`GlobalAllocator`](crate::GlobalAllocator) |
+//! | [`ByteAllocator`] | `&`[`GlobalAllocator`](crate::GlobalAllocator), `SlabByteAllocator` (feature `slab`), `BuddyByteAllocator` (feature `buddy`), `TlsfByteAllocator` (feature `tlsf`) |
+//! | [`PageAllocator`] | [`BuddyAllocator`](crate::BuddyAllocator), `&`[`FrameAllocator`](crate::FrameAllocator), `&`[`GlobalAllocator`](crate::GlobalAllocator), `BitmapPageAllocator` (feature `bitmap`) |
 //! | [`IdAllocator`] | [`BitmapIdAllocator`] |
 //!
 //! With feature `allocator_api2`, `AllocatorRc` lets collections use any [`ByteAllocator`].
@@ -17,6 +17,10 @@
 //!
 //! [`allocator`]: https://github.com/arceos-org/allocator
 
+#[cfg(any(test, feature = "bitmap"))]
+mod bitmap;
+#[cfg(any(test, feature = "buddy"))]
+mod buddy;
 mod global;
 mod id;
 mod interface;
@@ -24,13 +28,25 @@ mod pages;
 #[cfg(any(test, feature = "allocator_api2"))]
 mod rc;
 mod runs;
+#[cfg(any(test, feature = "slab"))]
+mod slab;
 #[cfg(test)]
 mod tests;
+#[cfg(any(test, feature = "tlsf"))]
+mod tlsf;
 
+#[cfg(any(test, feature = "bitmap"))]
+pub use bitmap::BitmapPageAllocator;
+#[cfg(any(test, feature = "buddy"))]
+pub use buddy::BuddyByteAllocator;
 pub use id::BitmapIdAllocator;
 pub use interface::{BaseAllocator, ByteAllocator, IdAllocator, PageAllocator};
 #[cfg(any(test, feature = "allocator_api2"))]
 pub use rc::AllocatorRc;
+#[cfg(any(test, feature = "slab"))]
+pub use slab::SlabByteAllocator;
+#[cfg(any(test, feature = "tlsf"))]
+pub use tlsf::TlsfByteAllocator;
 
 pub use crate::{AllocError, AllocResult};
 
