@@ -4,6 +4,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod bittree;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod error;

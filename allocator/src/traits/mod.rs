@@ -6,7 +6,7 @@
 //!
 //! | trait | implemented by |
 //! |---|---|
-//! | [`ByteAllocator`] | `&`[`GlobalAllocator`](crate::GlobalAllocator), `SlabByteAllocator` (feature `slab`), `BuddyByteAllocator` (feature `buddy`), `TlsfByteAllocator` (feature `tlsf`) |
+//! | [`ByteAllocator`] | `&`[`GlobalAllocator`](crate::GlobalAllocator), [`BitTree`](crate::bittree::BitTree), `SlabByteAllocator` (feature `slab`), `BuddyByteAllocator` (feature `buddy`), `TlsfByteAllocator` (feature `tlsf`) |
 //! | [`PageAllocator`] | [`BuddyAllocator`](crate::BuddyAllocator), `&`[`FrameAllocator`](crate::FrameAllocator), `&`[`GlobalAllocator`](crate::GlobalAllocator), `BitmapPageAllocator` (feature `bitmap`) |
 //! | [`IdAllocator`] | [`BitmapIdAllocator`] |
 //!
@@ -19,6 +19,7 @@
 
 #[cfg(any(test, feature = "bitmap"))]
 mod bitmap;
+mod bittree;
 #[cfg(any(test, feature = "buddy"))]
 mod buddy;
 mod global;
