@@ -1,9 +1,11 @@
-//! What any page allocator of this crate must do, as checks that run wherever it runs.
+//! What any allocator must do, as checks that run wherever it runs.
 //!
-//! The same functions are called by the host's tests and, on real memory, by the kernel's. Each takes an
-//! allocator that nothing else uses at the time, panics at the first violation, and leaves every page
-//! as it found it. They need no heap.
+//! The same functions are called by the host's tests and, on real memory, by the kernel's. Those here
+//! are about the page allocator of this crate. Each takes one that nothing else uses at the time,
+//! panics at the first violation, and leaves every page as it found it. They need no heap. Those in
+//! [`interface`] are about any allocator behind the [`traits`](crate::traits), and make their own.
 
+pub mod interface;
 mod misuse;
 mod placement;
 mod random;

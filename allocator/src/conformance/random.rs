@@ -4,10 +4,15 @@ use super::Subject;
 use crate::{AllocError, FrameAllocator, PageRequest, Platform};
 
 /// Marsaglia's xorshift64*: enough to choose with, and the same everywhere.
-struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) const fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    /// A number below `bound`.
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -34,7 +39,7 @@ pub fn random_blocks<P: Platform, const PAGE_SIZE: usize>(
     steps: usize,
 ) {
     let subject = Subject::new(frames);
-    let mut random = Random(seed | 1);
+    let mut random = Random::new(seed);
     let mut blocks = [const { None::<Block> }; LIVE];
     for step in 0..steps {
         let slot = &mut blocks[random.below(LIVE)];

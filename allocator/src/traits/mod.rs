@@ -6,9 +6,12 @@
 //!
 //! | trait | implemented by |
 //! |---|---|
-//! | [`ByteAllocator`] | `&`[`GlobalAllocator`](crate::GlobalAllocator), [`BitTree`](crate::bittree::BitTree), `SlabByteAllocator` (feature `slab`), `BuddyByteAllocator` (feature `buddy`), `TlsfByteAllocator` (feature `tlsf`) |
-//! | [`PageAllocator`] | [`BuddyAllocator`](crate::BuddyAllocator), `&`[`FrameAllocator`](crate::FrameAllocator), `&`[`GlobalAllocator`](crate::GlobalAllocator), `BitmapPageAllocator` (feature `bitmap`) |
+//! | [`ByteAllocator`] | [`GlobalAllocator`](crate::GlobalAllocator), [`BitTree`](crate::bittree::BitTree), `SlabByteAllocator` (feature `slab`), `BuddyByteAllocator` (feature `buddy`), `TlsfByteAllocator` (feature `tlsf`) |
+//! | [`PageAllocator`] | [`BuddyAllocator`](crate::BuddyAllocator), [`FrameAllocator`](crate::FrameAllocator), [`GlobalAllocator`](crate::GlobalAllocator), `BitmapPageAllocator` (feature `bitmap`) |
 //! | [`IdAllocator`] | [`BitmapIdAllocator`] |
+//!
+//! [`GlobalAllocator`](crate::GlobalAllocator) and [`FrameAllocator`](crate::FrameAllocator) are shared by
+//! many CPUs, so a reference implements the traits too.
 //!
 //! With feature `allocator_api2`, `AllocatorRc` lets collections use any [`ByteAllocator`].
 //!

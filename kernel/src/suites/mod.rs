@@ -15,6 +15,7 @@ mod numa;
 mod objects;
 mod out_of_memory;
 mod pages;
+mod parity;
 mod pci;
 mod proof;
 mod smp;

@@ -1,3 +1,5 @@
+mod conformance;
+mod faulty;
 mod rc;
 mod runs;
 
