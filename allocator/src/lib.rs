@@ -31,7 +31,7 @@ pub use objects::{
 pub use pages::{
     BuddyAllocator, BuddyInfo, CpuInfo, Fault, FrameAllocator, Frames, MAX_NODES, MAX_ORDER,
     ManagedSection, NodeInfo, PageFlags, PageInfo, PageRequest, PageUse, Reclaim, ReclaimRequest,
-    RegionReport, Urgency, Violation, Watermarks, Zone, ZoneInfo,
+    RegionReport, Step, Urgency, Violation, Watermarks, Zone, ZoneInfo,
 };
 pub use platform::Platform;
 pub use report::{Inconsistency, Misuse};

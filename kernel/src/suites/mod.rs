@@ -20,6 +20,7 @@ mod pci;
 mod proof;
 mod smp;
 mod translate;
+mod walkthrough;
 
 use twinframe::AllocResult;
 
