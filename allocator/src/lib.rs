@@ -20,13 +20,14 @@ pub mod traits;
 
 pub use error::{AllocError, AllocResult};
 pub use global::{
-    AddressInfo, CacheBox, CacheStats, GlobalAllocator, LiveObjects, ObjectCache, ObjectInfo,
-    SlabInfo,
+    AddressInfo, CacheBox, CacheStats, CpuSlabInfo, GlobalAllocator, LiveObjects, ObjectCache,
+    ObjectInfo, SlabInfo,
 };
 pub use harden::Hardening;
 pub use objects::{
-    ClassStats, PerCpuSlab, SizeClass, SlabAllocResult, SlabAllocator, SlabDeallocResult,
-    SlabPoolDeallocResult, SlabPoolExt, SlabPoolTrait, SlabTrait, StaticSlabPool,
+    ClassStats, CpuClassStats, PerCpuSlab, SizeClass, SlabAllocResult, SlabAllocator,
+    SlabDeallocResult, SlabPoolDeallocResult, SlabPoolExt, SlabPoolTrait, SlabTrait,
+    StaticSlabPool,
 };
 pub use pages::{
     BuddyAllocator, BuddyInfo, CpuInfo, Fault, FrameAllocator, Frames, MAX_NODES, MAX_ORDER,

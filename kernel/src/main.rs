@@ -105,6 +105,7 @@ fn start(info: &'static mut BootInfo) -> ! {
     println!("CPUs online: {}", percpu::online());
     pci::init();
     harness::run(&settings);
+    memory::show_use();
 
     nodes::show();
     let (passed, skipped) = harness::counts();

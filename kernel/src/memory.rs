@@ -11,7 +11,7 @@ use twinframe_boot::PAGE_SIZE;
 use twinframe_boot::memmap::{self, Class, MemoryMap, Region, Reservation, TypeName};
 
 use crate::arch::cpu::{self, Exit};
-use crate::arch::{space, trampoline, translate};
+use crate::arch::{percpu, space, trampoline, translate};
 use crate::console::println;
 use crate::events::{self, Event, Hex, Text};
 use crate::platform::Machine;
@@ -147,6 +147,15 @@ fn show() {
             managed: zone.managed_pages as u64 * PAGE_SIZE,
             free: zone.free_pages as u64 * PAGE_SIZE,
         });
+    }
+}
+
+/// What is free and what is in use: pages by zone, objects by class, and these by CPU.
+pub(crate) fn show_use() {
+    println!("{}", HEAP.buddyinfo());
+    println!("{}", HEAP.slabinfo());
+    for info in (0..percpu::MAX_CPUS).filter_map(|cpu| HEAP.slabinfo_of_cpu(cpu)) {
+        println!("{info}");
     }
 }
 

@@ -4,7 +4,7 @@ use core::alloc::Layout;
 use core::ops::Range;
 use core::ptr::NonNull;
 
-use super::info::SlabInfo;
+use super::info::{CpuSlabInfo, SlabInfo};
 use crate::harden::faults::Faults;
 use crate::objects::{ObjectAllocator, SizeClass};
 use crate::pages::{BuddyInfo, FrameAllocator, ManagedSection, NodeInfo, PageRequest};
@@ -374,6 +374,18 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         SlabInfo {
             classes: SizeClass::ALL.map(|class| self.objects.stats(&self.frames, class)),
         }
+    }
+
+    /// Objects, slabs and counts of one CPU by class; `None` for a CPU that has no objects yet.
+    pub fn slabinfo_of_cpu(&self, cpu: usize) -> Option<CpuSlabInfo> {
+        if cpu >= P::MAX_CPUS {
+            return None;
+        }
+        let mut info = CpuSlabInfo::new(cpu);
+        for class in SizeClass::ALL {
+            *info.class_mut(class) = self.objects.cpu_stats(&self.frames, cpu, class)?;
+        }
+        Some(info)
     }
 
     /// Gives every page back that no live object needs, and returns how many those were.

@@ -19,4 +19,4 @@ pub use about::{AddressInfo, ObjectInfo};
 pub use allocator::GlobalAllocator;
 pub use cache::{CacheBox, LiveObjects, ObjectCache};
 pub use cache_stats::CacheStats;
-pub use info::SlabInfo;
+pub use info::{CpuSlabInfo, SlabInfo};

@@ -15,6 +15,8 @@ struct ClassSlabs {
     objects: usize,
     taken: u64,
     put: u64,
+    /// What other CPUs brought back.
+    put_remotely: u64,
 }
 
 impl ClassSlabs {
@@ -26,6 +28,7 @@ impl ClassSlabs {
             objects: 0,
             taken: 0,
             put: 0,
+            put_remotely: 0,
         }
     }
 
@@ -112,10 +115,11 @@ impl SlabHeap {
             return Err(AllocError::InvalidParam);
         }
         descriptor.put(addr)?;
-        Ok(self.settle(arena, slab, 1))
+        self.classes[class.index()].put += 1;
+        Ok(self.place(arena, slab))
     }
 
-    /// Finds the right list for a slab to which `freed` objects have come back. Returns what
+    /// Finds the right list for a slab to which others have brought `freed` objects back. Returns what
     /// [`put`](Self::put) returns.
     pub(crate) fn settle(
         &mut self,
@@ -123,10 +127,15 @@ impl SlabHeap {
         slab: SlabRef,
         freed: usize,
     ) -> Option<SlabRef> {
+        self.classes[arena.slab(slab).class().index()].put_remotely += freed as u64;
+        self.place(arena, slab)
+    }
+
+    /// Puts a slab on the list that its number of free objects calls for.
+    fn place(&mut self, arena: &mut impl Arena, slab: SlabRef) -> Option<SlabRef> {
         let descriptor = arena.slab(slab);
         let (was, now) = (descriptor.place, descriptor.place_by_count());
         let slabs = &mut self.classes[descriptor.class().index()];
-        slabs.put += freed as u64;
         if was == now {
             return None;
         }
@@ -166,7 +175,7 @@ impl SlabHeap {
         let slabs = &self.classes[class.index()];
         let (partial, full, empty) = (slabs.partial.len(), slabs.full.len(), slabs.empty.len());
         #[expect(clippy::cast_possible_truncation, reason = "at most `objects`")]
-        let live = (slabs.taken - slabs.put) as usize;
+        let live = (slabs.taken - slabs.put - slabs.put_remotely) as usize;
         ClassStats {
             live,
             objects: slabs.objects,
@@ -175,7 +184,8 @@ impl SlabHeap {
             full,
             empty,
             allocations: slabs.taken,
-            frees: slabs.put,
+            frees: slabs.put + slabs.put_remotely,
+            remote_frees: slabs.put_remotely,
         }
     }
 
@@ -227,7 +237,8 @@ impl SlabHeap {
                     return Err("a list is shorter than it says");
                 }
             }
-            if objects != slabs.objects || (objects - free) as u64 != slabs.taken - slabs.put {
+            let out = slabs.taken - slabs.put - slabs.put_remotely;
+            if objects != slabs.objects || (objects - free) as u64 != out {
                 return Err("the statistics of a class are not what its slabs say");
             }
         }

@@ -26,4 +26,4 @@ pub use pool::{
 };
 pub(crate) use shared::ObjectAllocator;
 pub use size_class::SizeClass;
-pub use stats::ClassStats;
+pub use stats::{ClassStats, CpuClassStats};

@@ -4,7 +4,11 @@ use alloc::alloc::{alloc, alloc_zeroed, dealloc, realloc};
 use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::slice;
+use core::sync::atomic::{AtomicPtr, Ordering};
 
+use twinframe::SizeClass;
+
+use crate::arch::{percpu, work};
 use crate::harness::kernel_tests;
 use crate::memory::HEAP;
 use crate::suites::tag;
@@ -100,6 +104,40 @@ kernel_tests! { "objects", Test:
         assert!(unsafe { HEAP.dealloc(object, layout) }.is_err());
         // SAFETY: allocated above with this layout.
         unsafe { HEAP.dealloc(keep, layout) }.expect("the other object is untouched");
+    }
+
+    /// Every CPU's allocations and frees are counted there, those of objects of others as well.
+    fn slabinfo_counts_by_cpu() on [smp1, smp4] {
+        const EACH: usize = 1000;
+        let wanted = layout(64, 8);
+        let class = SizeClass::from_layout(wanted).expect("a small layout");
+        let of = |cpu| HEAP.slabinfo_of_cpu(cpu).map_or_else(Default::default, |info| *info.class(class));
+        let cpus = percpu::online();
+        let before: Vec<_> = (0..cpus).map(of).collect();
+        let objects: Vec<AtomicPtr<u8>> = (0..cpus * EACH).map(|_| AtomicPtr::default()).collect();
+        work::on_all(&|cpu| {
+            for place in &objects[cpu * EACH..][..EACH] {
+                // SAFETY: the layout has a size.
+                place.store(unsafe { alloc(wanted) }, Ordering::Relaxed);
+            }
+        });
+        assert!(HEAP.slabinfo().class(class).live >= cpus * EACH);
+        work::on_all(&|cpu| {
+            for place in &objects[(cpu + 1) % cpus * EACH..][..EACH] {
+                let object = place.load(Ordering::Relaxed);
+                assert!(!object.is_null());
+                // SAFETY: allocated above with this layout, and nobody else frees it.
+                unsafe { dealloc(object, wanted) };
+            }
+        });
+        HEAP.drain();
+        for (cpu, before) in before.into_iter().enumerate() {
+            let now = of(cpu);
+            assert!(now.allocations >= before.allocations + EACH);
+            assert!(now.frees >= before.frees + EACH);
+            assert!(now.refills > before.refills && now.drains > before.drains);
+            assert_eq!(now.remote_frees > before.remote_frees, cpus > 1, "{now:?}");
+        }
     }
 
     /// Objects of random sizes live side by side; everything comes back.

@@ -4,7 +4,7 @@ use core::cell::Cell;
 use core::ptr::null;
 
 use super::{AllocError, GlobalAllocator, NonNull, PAGE, Platform, Vec, layout, vec};
-use crate::Hardening;
+use crate::{CpuClassStats, CpuSlabInfo, Hardening, SizeClass};
 
 type Global = GlobalAllocator<Interrupted>;
 
@@ -177,6 +177,14 @@ fn run(first: usize, every: usize) -> usize {
         assert_eq!(unsafe { global.dealloc(object, layout(size, 8)) }, Ok(()));
     }
     assert_eq!(global.slabinfo().live(), 0);
+    let cpus: Vec<_> = (0..3)
+        .filter_map(|cpu| global.slabinfo_of_cpu(cpu))
+        .collect();
+    let sum = |count: fn(&CpuClassStats) -> usize| -> usize {
+        let classes = |info: &CpuSlabInfo| SizeClass::ALL.map(|class| count(info.class(class)));
+        cpus.iter().flat_map(classes).sum()
+    };
+    assert_eq!(sum(|stats| stats.allocations), sum(|stats| stats.frees));
     global.drain();
     assert_eq!(global.allocated_bytes(), 0);
     assert_eq!(global.validate(), Ok(()));

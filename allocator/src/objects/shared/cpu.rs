@@ -13,6 +13,7 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, compiler_fence};
 
 use super::super::heap::SlabHeap;
+use super::activity::Activity;
 use super::magazine::Magazines;
 use super::remote::RemoteQueue;
 use crate::Platform;
@@ -36,6 +37,8 @@ pub(super) struct CpuState<P: Platform> {
     pub(super) heap: IrqLock<P, SlabHeap>,
     /// Those of them that other CPUs have freed objects of.
     pub(super) queue: RemoteQueue,
+    /// What the CPU did.
+    pub(super) activity: Activity,
 }
 
 const CLAIMED: *mut Magazines = core::ptr::without_provenance_mut(1);
@@ -50,6 +53,7 @@ impl<P: Platform> CpuState<P> {
             parked: AtomicPtr::new(null_mut()),
             heap: IrqLock::new(SlabHeap::new()),
             queue: RemoteQueue::new(),
+            activity: Activity::new(),
         }
     }
 
@@ -120,14 +124,18 @@ impl<P: Platform> CpuState<P> {
         self.window.store(null_mut(), Ordering::Relaxed);
     }
 
-    /// How many objects the magazine of a class has, as a snapshot. No claim can end meanwhile.
-    pub(super) fn peek(&self, class: super::super::SizeClass) -> usize {
+    /// The magazines, for a look at their counts from elsewhere.
+    ///
+    /// # Safety
+    ///
+    /// No claim ends while the reference is used.
+    pub(super) unsafe fn peek(&self) -> Option<&Magazines> {
         let magazines = self.magazines.load(Ordering::Acquire);
         if magazines.addr() <= CLAIMED.addr() {
-            return 0;
+            return None;
         }
         // SAFETY: only a claim ends the life of magazines.
-        unsafe { &*magazines }.len(class)
+        Some(unsafe { &*magazines })
     }
 }
 

@@ -40,10 +40,11 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             let Some(magazines) = (unsafe { claimed.as_ref() }) else {
                 return claimed;
             };
-            self.empty(frames, magazines);
+            self.empty(frames, cpu, magazines);
             if !thorough {
                 return claimed;
             }
+            cpu.activity.retire(magazines);
             let count = Magazines::BYTES.div_ceil(PAGE_SIZE);
             give_pages(frames, claimed.expose_provenance(), count);
             given += count;
@@ -111,7 +112,12 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         }
     }
 
-    fn empty(&self, frames: &FrameAllocator<P, PAGE_SIZE>, magazines: &Magazines) {
+    fn empty(
+        &self,
+        frames: &FrameAllocator<P, PAGE_SIZE>,
+        cpu: &CpuState<P>,
+        magazines: &Magazines,
+    ) {
         let mut objects = [0; MOST_BATCH];
         for class in SizeClass::ALL {
             loop {
@@ -119,6 +125,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
                 if moved == 0 {
                     break;
                 }
+                cpu.activity.drained(class, moved);
                 self.give_back(frames, &objects[..moved], class);
             }
         }

@@ -2,12 +2,14 @@
 
 use super::super::size_class::SizeClass;
 use super::super::slab::Arena;
-use super::super::stats::ClassStats;
+use super::super::stats::{ClassStats, CpuClassStats};
+use super::activity::Activity;
 use super::allocator::ObjectAllocator;
 use super::descriptor::{Owned, SharedRef};
 use super::entry::Entry;
 use crate::Platform;
 use crate::pages::{FrameAllocator, PageFlags};
+use crate::sync::Pinned;
 
 impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     /// The state of a class over all CPUs. Exact while nothing else is going on.
@@ -28,11 +30,63 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         // No claim can end while this is held; if it cannot be had, magazines are being emptied.
         if let Some(_exclusive) = self.try_exclusive() {
             let cpus = self.cpus.iter(P::MAX_CPUS);
-            cached = cpus.map(|(_, cpu)| cpu.peek(class)).sum();
+            // SAFETY: see above.
+            let magazines = cpus.filter_map(|(_, cpu)| unsafe { cpu.peek() });
+            cached = magazines.map(|magazines| magazines.len(class)).sum();
         }
         cached += self.depots().map(|depot| depot.len(class)).sum::<usize>();
         sum.live = sum.live.saturating_sub(cached + self.quarantined(class));
         sum
+    }
+
+    /// What a CPU has of a class, and what it did; `None` for a CPU that has not called yet. Exact while
+    /// nothing else is going on.
+    pub(crate) fn cpu_stats(
+        &self,
+        frames: &FrameAllocator<P, PAGE_SIZE>,
+        cpu: usize,
+        class: SizeClass,
+    ) -> Option<CpuClassStats> {
+        let cpu = self.cpus.get(cpu)?;
+        let slabs = {
+            let mut heap = cpu.heap.lock();
+            // SAFETY: this is the heap's lock.
+            let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
+            self.collect(frames, cpu, &mut heap, &mut owned);
+            heap.stats(class)
+        };
+        let exclusive = self.try_exclusive();
+        let magazines = exclusive.as_ref().and_then(|_| {
+            // SAFETY: no claim can end while that is held.
+            unsafe { cpu.peek() }
+        });
+        let activity = cpu.activity.read(class, magazines);
+        Some(CpuClassStats {
+            active: slabs.live,
+            objects: slabs.objects,
+            slabs: slabs.slabs,
+            partial: slabs.partial,
+            full: slabs.full,
+            empty: slabs.empty,
+            cached: activity.cached,
+            allocations: activity.allocations,
+            frees: activity.frees,
+            local_frees: slabs.frees - slabs.remote_frees,
+            remote_frees: slabs.remote_frees,
+            refills: activity.refills,
+            drains: activity.drains,
+        })
+    }
+
+    /// Counts what this CPU does past its magazine. Where there was no memory for a CPU's state, another
+    /// one's counts: sums are right.
+    pub(super) fn count_directly(&self, count: impl FnOnce(&Activity)) {
+        let _pinned = Pinned::<P>::new();
+        let own = self.cpus.get(P::cpu_id());
+        let first = || self.cpus.iter(P::MAX_CPUS).next().map(|(_, cpu)| cpu);
+        if let Some(cpu) = own.or_else(first) {
+            count(&cpu.activity);
+        }
     }
 
     /// Walks all slabs of all CPUs, all magazines and the depots.

@@ -58,6 +58,12 @@ pub(super) const fn batch(class: SizeClass) -> usize {
     capacity(class) / 2
 }
 
+/// The low bits of a count are the length of a magazine, the others say how many objects it has handed
+/// out.
+const LEN_BITS: u32 = 8;
+const LEN_MASK: usize = (1 << LEN_BITS) - 1;
+const _: () = assert!(MOST_OBJECTS <= LEN_MASK);
+
 #[inline]
 fn begin(class: SizeClass) -> usize {
     PLACES[class.index()].begin.into()
@@ -93,24 +99,37 @@ impl Magazines {
     /// How many objects the magazine of `class` holds.
     #[inline]
     pub(super) fn len(&self, class: SizeClass) -> usize {
-        self.words[begin(class)].load(Ordering::Relaxed)
+        self.count(class).load(Ordering::Relaxed) & LEN_MASK
+    }
+
+    /// How many objects the magazine of `class` has handed out, as far as that fits into the upper bits
+    /// of a word: 2 to the 56, or, where words have 32 bits, 2 to the 24.
+    pub(super) fn handed_out(&self, class: SizeClass) -> usize {
+        self.count(class).load(Ordering::Relaxed) >> LEN_BITS
     }
 
     #[inline]
-    fn set_len(&self, class: SizeClass, len: usize) {
-        self.words[begin(class)].store(len, Ordering::Relaxed);
+    fn count(&self, class: SizeClass) -> &AtomicUsize {
+        // SAFETY: every magazine begins inside.
+        unsafe { self.words.get_unchecked(begin(class)) }
     }
 
     /// Takes the object that was put last.
     #[inline]
     pub(super) fn pop(&self, class: SizeClass) -> Option<usize> {
         let begin = begin(class);
-        let len = self.len(class);
+        let count = self.count(class).load(Ordering::Relaxed);
+        let len = count & LEN_MASK;
         if len == 0 {
             return None;
         }
-        self.set_len(class, len - 1);
-        Some(self.words[begin + len].load(Ordering::Relaxed))
+        // One less is here, one more was handed out.
+        self.count(class)
+            .store(count.wrapping_add(LEN_MASK), Ordering::Relaxed);
+        debug_assert!(len <= capacity(class));
+        // SAFETY: no length is above the capacity, so this is a word of that magazine.
+        let word = unsafe { self.words.get_unchecked(begin + len) };
+        Some(word.load(Ordering::Relaxed))
     }
 
     #[inline]
@@ -121,14 +140,15 @@ impl Magazines {
     /// Puts an object into a magazine, if there is room.
     #[inline]
     pub(super) fn try_push(&self, class: SizeClass, object: usize) -> bool {
-        let Place { begin, capacity } = PLACES[class.index()];
-        let begin = usize::from(begin);
-        let len = self.words[begin].load(Ordering::Relaxed);
-        if len >= usize::from(capacity) {
+        let count = self.count(class).load(Ordering::Relaxed);
+        let len = count & LEN_MASK;
+        if len >= capacity(class) {
             return false;
         }
-        self.words[begin + 1 + len].store(object, Ordering::Relaxed);
-        self.words[begin].store(len + 1, Ordering::Relaxed);
+        // SAFETY: a length below the capacity is that of a word of this magazine.
+        let word = unsafe { self.words.get_unchecked(begin(class) + 1 + len) };
+        word.store(object, Ordering::Relaxed);
+        self.count(class).store(count + 1, Ordering::Relaxed);
         true
     }
 
@@ -156,7 +176,8 @@ impl Magazines {
         out: &mut [usize; MOST_BATCH],
     ) -> usize {
         let begin = begin(class) + 1;
-        let len = self.len(class);
+        let count = self.count(class).load(Ordering::Relaxed);
+        let len = count & LEN_MASK;
         let taken = len.min(limit).min(MOST_BATCH);
         for (slot, word) in out.iter_mut().zip(&self.words[begin..begin + taken]) {
             *slot = word.load(Ordering::Relaxed);
@@ -165,7 +186,7 @@ impl Magazines {
             let moved = self.words[index + taken].load(Ordering::Relaxed);
             self.words[index].store(moved, Ordering::Relaxed);
         }
-        self.set_len(class, len - taken);
+        self.count(class).store(count - taken, Ordering::Relaxed);
         taken
     }
 }

@@ -14,6 +14,7 @@
 //! [`quarantine`] and [`shuffle`] are there for platforms that want to be told of mistakes.
 
 mod about;
+mod activity;
 mod allocator;
 mod arrive;
 mod atomic;

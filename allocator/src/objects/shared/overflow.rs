@@ -49,6 +49,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
                         let moved = turn
                             .magazines
                             .take_oldest(class, batch(class), &mut objects);
+                        cpu.activity.drained(class, moved);
                         match self.depot() {
                             Some(depot) if depot.put(class, &objects[..moved]) => 0,
                             _ => moved,
@@ -62,6 +63,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             }
         }
         self.mark(addr);
+        self.count_directly(|activity| activity.freed_directly(class));
         self.give_back(frames, &[addr], class);
         Ok(())
     }

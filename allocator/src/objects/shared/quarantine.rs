@@ -114,6 +114,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             return unsafe { self.free(frames, addr, class) };
         }
         self.mark(addr);
+        self.count_directly(|activity| activity.freed_directly(class));
         loop {
             let mut ring = self.quarantine.lock();
             let fits = ring.len < ROOM && ring.bytes + class.size() <= most;

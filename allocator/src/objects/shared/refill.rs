@@ -82,6 +82,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             let magazines = turn.magazines;
             let room = capacity(class) - magazines.len(class);
             if room >= batch(class) && depot.take(class, |object| magazines.push(class, object)) {
+                cpu.activity.refilled(class, batch(class));
                 self.shuffle(magazines, class);
                 return magazines.pop(class);
             }
@@ -98,12 +99,18 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             let magazines = turn.magazines;
             let room = capacity(class) - magazines.len(class);
             let limit = batch(class).min(room);
-            heap.take(&mut owned, class, limit, |addr| magazines.push(class, addr));
+            let taken = heap.take(&mut owned, class, limit, |addr| magazines.push(class, addr));
+            if taken != 0 {
+                cpu.activity.refilled(class, taken);
+            }
             self.shuffle(magazines, class);
             magazines.pop(class)
         } else {
             let mut object = None;
             heap.take(&mut owned, class, 1, |addr| object = Some(addr));
+            if object.is_some() {
+                cpu.activity.allocated_directly(class);
+            }
             object
         }
     }
@@ -114,7 +121,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         frames: &FrameAllocator<P, PAGE_SIZE>,
         class: SizeClass,
     ) -> Option<usize> {
-        self.cpus.iter(P::MAX_CPUS).find_map(|(_, cpu)| {
+        let object = self.cpus.iter(P::MAX_CPUS).find_map(|(_, cpu)| {
             let mut heap = cpu.heap.lock();
             // SAFETY: this is the heap's lock.
             let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
@@ -122,6 +129,10 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             let mut object = None;
             heap.take(&mut owned, class, 1, |addr| object = Some(addr));
             object
-        })
+        });
+        if object.is_some() {
+            self.count_directly(|activity| activity.allocated_directly(class));
+        }
+        object
     }
 }

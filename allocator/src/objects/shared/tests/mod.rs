@@ -1,5 +1,6 @@
 //! Many CPUs, played by one thread and by many.
 
+mod counts;
 mod single;
 mod storm;
 
@@ -41,6 +42,8 @@ impl Rig {
     /// Everything was freed: nothing is missing, and every page comes back.
     fn assert_recovered(&self) {
         assert_eq!(self.global.slabinfo().live(), 0);
+        let (allocations, frees) = counts::all(&self.global);
+        assert_eq!(allocations, frees);
         assert_eq!(self.global.validate(), Ok(()));
         self.global.drain();
         assert_eq!(self.global.allocated_bytes(), 0);
