@@ -16,9 +16,13 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use crate::Platform;
 
 #[cfg(loom)]
-use self::modelled::{AtomicBool, UnsafeCell, light_barrier};
+pub(crate) use self::modelled::light_barrier;
+#[cfg(loom)]
+use self::modelled::{AtomicBool, UnsafeCell};
 #[cfg(not(loom))]
-use self::real::{AtomicBool, UnsafeCell, light_barrier};
+pub(crate) use self::real::light_barrier;
+#[cfg(not(loom))]
+use self::real::{AtomicBool, UnsafeCell};
 
 /// Why the owner was turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -271,7 +275,7 @@ mod real {
 
     /// Keeps the compiler from moving accesses across; the hardware is held by the heavy barrier.
     #[inline]
-    pub(super) fn light_barrier() {
+    pub(crate) fn light_barrier() {
         core::sync::atomic::compiler_fence(Ordering::SeqCst);
     }
 }
@@ -284,7 +288,7 @@ mod modelled {
     pub(super) use loom::sync::atomic::AtomicBool;
     use loom::sync::atomic::Ordering;
 
-    pub(super) fn light_barrier() {
+    pub(crate) fn light_barrier() {
         loom::sync::atomic::fence(Ordering::SeqCst);
     }
 }

@@ -1,6 +1,11 @@
 //! The atomics of what is lock-free here; under the model checker, its own.
 
 #[cfg(not(loom))]
-pub(super) use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+pub(super) use core::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, AtomicUsize as StaticUsize, Ordering,
+};
+
 #[cfg(loom)]
-pub(super) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+pub(super) use super::modelled::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, StaticUsize,
+};

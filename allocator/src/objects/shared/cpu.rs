@@ -10,14 +10,16 @@
 //! A handler that interrupted a turn finds the CPU inside and goes to the slabs directly.
 
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, compiler_fence};
+use core::sync::atomic::AtomicUsize;
 
 use super::super::heap::SlabHeap;
 use super::activity::Activity;
+use super::atomic::{AtomicBool, AtomicPtr, Ordering};
 use super::magazine::Magazines;
 use super::remote::RemoteQueue;
 use crate::Platform;
 use crate::pages::SlabWindow;
+use crate::percpu::light_barrier;
 use crate::sync::IrqLock;
 
 /// The state of one CPU. It exists from the CPU's first call on.
@@ -39,6 +41,9 @@ pub(super) struct CpuState<P: Platform> {
     pub(super) queue: RemoteQueue,
     /// What the CPU did.
     pub(super) activity: Activity,
+    /// Written by whoever has the magazines, so that the model checker sees two who do.
+    #[cfg(loom)]
+    pub(super) used: loom::cell::UnsafeCell<()>,
 }
 
 const CLAIMED: *mut Magazines = core::ptr::without_provenance_mut(1);
@@ -54,6 +59,8 @@ impl<P: Platform> CpuState<P> {
             heap: IrqLock::new(SlabHeap::new()),
             queue: RemoteQueue::new(),
             activity: Activity::new(),
+            #[cfg(loom)]
+            used: loom::cell::UnsafeCell::new(()),
         }
     }
 
@@ -69,7 +76,7 @@ impl<P: Platform> CpuState<P> {
         }
         self.active.store(true, Ordering::Relaxed);
         // The hardware is held by the heavy barrier of whoever claims.
-        compiler_fence(Ordering::SeqCst);
+        light_barrier();
         let magazines = self.magazines.load(Ordering::Acquire);
         if magazines.addr() <= CLAIMED.addr() {
             self.active.store(false, Ordering::Release);
@@ -81,6 +88,8 @@ impl<P: Platform> CpuState<P> {
             active: &self.active,
             window: &self.window,
             magazines,
+            #[cfg(loom)]
+            _used: self.used.get_mut(),
         })
     }
 
@@ -144,6 +153,8 @@ pub(super) struct Turn<'a> {
     active: &'a AtomicBool,
     window: &'a AtomicPtr<SlabWindow>,
     pub(super) magazines: &'a Magazines,
+    #[cfg(loom)]
+    _used: loom::cell::MutPtr<()>,
 }
 
 impl Turn<'_> {

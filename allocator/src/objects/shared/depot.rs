@@ -215,7 +215,11 @@ mod models {
     use loom::sync::Arc;
     use loom::thread;
 
+    use super::super::modelled::{Ever, at_every_point, forget_interrupt, interrupt};
     use super::*;
+
+    /// What a handler put and took.
+    type Handled = std::sync::Mutex<(bool, Option<[usize; BATCH]>)>;
 
     /// Objects in a batch here.
     const BATCH: usize = 2;
@@ -293,26 +297,40 @@ mod models {
         });
     }
 
-    /// A handler finds a slot half filled, or half emptied, by the code it interrupted.
+    /// A handler puts and takes, whatever it interrupted: it passes over the slot that the interrupted
+    /// code is filling or emptying.
     #[test]
-    fn loom_a_handler_passes_over_the_slot_that_it_interrupted() {
-        loom::model(|| {
-            let machine = Machine::new(2);
-            let other = Arc::clone(&machine);
-            let taker = thread::spawn(move || other.take());
-            assert!(machine.put([1, 2]));
-            let mut put: Vec<_> = [[1, 2]].into();
-            let mut half = Vec::new();
-            machine.shelf.take(&machine.room, BATCH, |object| {
-                if half.is_empty() {
-                    assert!(machine.put([3, 4]), "the other slot is vacant");
-                    put.push([3, 4]);
+    fn loom_d13_a_handler_interrupts_at_any_point() {
+        let points = at_every_point(|point| {
+            let came = Ever::default();
+            let ever = came.clone();
+            let mut builder = loom::model::Builder::new();
+            builder.preemption_bound = Some(3);
+            builder.check(move || {
+                let machine = Machine::new(2);
+                let other = Arc::clone(&machine);
+                let taker = thread::spawn(move || other.take());
+                let handled = Arc::new(Handled::default());
+                let (handler, by_handler) = (Arc::clone(&machine), Arc::clone(&handled));
+                interrupt(point, move || {
+                    let mut handled = by_handler.lock().unwrap();
+                    handled.0 = handler.put([3, 4]);
+                    handled.1 = handler.take();
+                });
+                assert!(machine.put([1, 2]), "one slot is nobody else's");
+                let mut taken: Vec<_> = machine.take().into_iter().collect();
+                if !forget_interrupt() {
+                    came.happened();
                 }
-                half.push(object);
+                taken.extend(taker.join().unwrap());
+                let (is_put, taken_there) = *handled.lock().unwrap();
+                taken.extend(taken_there);
+                let mut put: Vec<_> = [[1, 2]].into();
+                put.extend(is_put.then_some([3, 4]));
+                assert_all(&machine, taken, put);
             });
-            let mut taken: Vec<_> = half.try_into().into_iter().collect();
-            taken.extend(taker.join().unwrap());
-            assert_all(&machine, taken, put);
+            ever.did()
         });
+        assert!(points >= 8, "{points}");
     }
 }

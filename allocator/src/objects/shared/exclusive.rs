@@ -3,19 +3,21 @@
 //! It is held with interrupts on, so a handler may find that it interrupted the holder. Such a handler
 //! must not wait, and knows it by the holder's CPU: who holds the right stays on its CPU.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
+#[cfg(all(test, loom))]
+mod models;
 
 use super::allocator::ObjectAllocator;
+use super::atomic::{Ordering, StaticUsize};
 use super::cpu::CpuState;
 use crate::Platform;
 use crate::sync::Pinned;
 
 /// Who has the right: 0 is nobody, else it is the number of the CPU and 1.
-pub(super) struct Claimant(AtomicUsize);
+pub(super) struct Claimant(StaticUsize);
 
 impl Claimant {
     pub(super) const fn nobody() -> Self {
-        Self(AtomicUsize::new(0))
+        Self(StaticUsize::new(0))
     }
 }
 

@@ -27,6 +27,8 @@ mod exclusive;
 mod freed;
 mod info;
 mod magazine;
+#[cfg(loom)]
+mod modelled;
 mod overflow;
 mod probe;
 mod quarantine;

@@ -1,5 +1,8 @@
 //! Pages that become slabs, slabs whose objects come back, and slabs that become pages again.
 
+#[cfg(all(test, loom))]
+mod models;
+
 use super::super::heap::SlabHeap;
 use super::super::size_class::SizeClass;
 use super::super::slab::{Arena, SlabRef};
@@ -7,7 +10,7 @@ use super::allocator::ObjectAllocator;
 use super::cpu::CpuState;
 use super::descriptor::{Owned, SharedRef};
 use super::entry::Entry;
-use super::remote;
+use super::remote::{self, RemoteQueue};
 use crate::pages::{FrameAllocator, PageRequest};
 use crate::sync::Pinned;
 use crate::{AllocError, AllocResult, Platform};
@@ -84,15 +87,28 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             return 0;
         }
         let mut given = 0;
-        cpu.queue.take_all(|descriptor| {
-            let slab = owned.slab(descriptor.slab_ref());
-            let freed = remote::absorb::<PAGE_SIZE>(descriptor, slab);
-            if let Some(emptied) = heap.settle(owned, descriptor.slab_ref(), freed) {
-                given += self.retire(frames, emptied);
-            }
+        take_in(&cpu.queue, heap, owned, |emptied| {
+            given += self.retire(frames, emptied);
         });
         given
     }
+}
+
+/// Takes in the remote frees of every slab in its owner's queue. Passes those on that are on no list any
+/// more: their pages can go.
+fn take_in<const PAGE_SIZE: usize>(
+    queue: &RemoteQueue,
+    heap: &mut SlabHeap,
+    owned: &mut Owned<PAGE_SIZE>,
+    mut emptied: impl FnMut(SlabRef),
+) {
+    queue.take_all(|descriptor| {
+        let slab = owned.slab(descriptor.slab_ref());
+        let freed = remote::absorb::<PAGE_SIZE>(descriptor, slab);
+        if let Some(slab) = heap.settle(owned, descriptor.slab_ref(), freed) {
+            emptied(slab);
+        }
+    });
 }
 
 /// Frees pages of the object layer.

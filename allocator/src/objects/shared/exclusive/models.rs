@@ -1,0 +1,246 @@
+//! Turns of CPUs, and claims of their magazines by others and by handlers.
+
+use core::cell::Cell;
+use core::ptr::null_mut;
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::boxed::Box;
+use std::vec::Vec;
+
+use loom::sync::Arc;
+use loom::sync::atomic::{Ordering, fence};
+use loom::thread;
+
+use super::super::allocator::ObjectAllocator;
+use super::super::cpu::CpuState;
+use super::super::magazine::Magazines;
+use super::super::modelled::{Ever, at_every_point, forget_interrupt, interrupt};
+use crate::Platform;
+
+/// A machine on which a thread is a CPU.
+struct Machine;
+
+loom::thread_local! {
+    static CPU: Cell<usize> = Cell::new(0);
+}
+
+// SAFETY: a thread has one number while it runs; the barrier, which both sides execute, orders what the
+// light and the heavy one would; the models do not mask interrupts.
+unsafe impl Platform for Machine {
+    const MAX_CPUS: usize = 3;
+    type IrqState = ();
+
+    fn cpu_id() -> usize {
+        CPU.with(Cell::get)
+    }
+
+    fn virt_to_phys(virt: usize) -> u64 {
+        virt as u64
+    }
+
+    fn phys_to_virt(phys: u64) -> usize {
+        usize::try_from(phys).unwrap()
+    }
+
+    fn irq_save() {}
+
+    unsafe fn irq_restore((): ()) {}
+
+    fn heavy_barrier() {
+        fence(Ordering::SeqCst);
+        thread::yield_now();
+    }
+}
+
+/// An object layer with so many CPUs and no pages.
+struct Rig {
+    objects: ObjectAllocator<Machine, 0x1000>,
+    states: Vec<Box<CpuState<Machine>>>,
+    magazines: Vec<*mut Magazines>,
+}
+
+// SAFETY: the pointers are used by the protocols under test, and at the end.
+unsafe impl Send for Rig {}
+// SAFETY: as above.
+unsafe impl Sync for Rig {}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        for magazines in &self.magazines {
+            // SAFETY: allocated in `new` with this layout.
+            unsafe { dealloc(magazines.cast(), Layout::new::<Magazines>()) };
+        }
+    }
+}
+
+impl Rig {
+    fn new(cpus: usize) -> Arc<Self> {
+        let mut rig = Self {
+            objects: ObjectAllocator::new(),
+            states: Vec::new(),
+            magazines: Vec::new(),
+        };
+        // The claimant's word is made before there are threads.
+        assert!(!rig.objects.is_exclusive());
+        for cpu in 0..cpus {
+            let state = Box::new(CpuState::new());
+            // SAFETY: the layout is not empty; zeroes are empty magazines.
+            let magazines = unsafe { alloc_zeroed(Layout::new::<Magazines>()) }.cast();
+            assert!(state.install(magazines));
+            // SAFETY: the state lives as long as the rig.
+            unsafe { rig.objects.cpus.install(cpu, (&*state).into()) };
+            rig.states.push(state);
+            rig.magazines.push(magazines);
+        }
+        Arc::new(rig)
+    }
+
+    /// A turn of this CPU, if it can have one.
+    fn turn(&self) -> bool {
+        let cpu = &self.states[Machine::cpu_id()];
+        // SAFETY: this is the CPU of that state.
+        let turn = unsafe { cpu.enter() };
+        turn.is_some()
+    }
+
+    /// What a drain does before and while it looks at magazines. Returns how many CPUs' magazines it had.
+    fn claim(&self) -> usize {
+        let is_nested = self.objects.is_nested();
+        let Some(exclusive) = self.objects.try_exclusive() else {
+            while !is_nested && self.objects.is_exclusive() {
+                Machine::heavy_barrier();
+            }
+            return 0;
+        };
+        let mut visited = 0;
+        self.objects
+            .visit_claimed(&exclusive, is_nested, |cpu, magazines| {
+                cpu.used.with_mut(|_| ());
+                visited += usize::from(!magazines.is_null());
+                magazines
+            });
+        visited
+    }
+
+    /// Nobody claims, nobody is inside, and every CPU has its magazines.
+    fn assert_quiet(&self) {
+        assert!(!self.objects.is_exclusive());
+        for (cpu, magazines) in self.states.iter().zip(&self.magazines) {
+            assert!(!cpu.is_active());
+            cpu.claim();
+            assert_eq!(cpu.claimed(), Some(*magazines));
+            cpu.release(*magazines);
+        }
+    }
+}
+
+/// Another CPU.
+fn spawn(rig: &Arc<Rig>, cpu: usize, run: impl Fn(&Rig) + 'static) -> thread::JoinHandle<()> {
+    let rig = Arc::clone(rig);
+    thread::spawn(move || {
+        CPU.with(|id| id.set(cpu));
+        run(&rig);
+    })
+}
+
+fn bounded() -> loom::model::Builder {
+    // Three preemptions, as loom recommends where all interleavings are too many.
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder
+}
+
+#[test]
+fn loom_a_claim_and_turns_exclude_each_other() {
+    loom::model(|| {
+        let rig = Rig::new(1);
+        let other = spawn(&rig, 1, |rig| assert_eq!(rig.claim(), 1));
+        rig.turn();
+        rig.turn();
+        other.join().unwrap();
+        assert!(rig.turn(), "the magazines are back");
+        rig.assert_quiet();
+    });
+}
+
+#[test]
+fn loom_one_of_two_claims_and_the_other_waits() {
+    bounded().check(|| {
+        let rig = Rig::new(1);
+        let ever = Ever::default();
+        let others = [1, 2].map(|cpu| {
+            let ever = ever.clone();
+            spawn(&rig, cpu, move |rig| {
+                if rig.claim() == 1 {
+                    ever.happened();
+                }
+            })
+        });
+        rig.turn();
+        for other in others {
+            other.join().unwrap();
+        }
+        assert!(ever.did());
+        rig.assert_quiet();
+    });
+}
+
+#[test]
+fn loom_magazines_that_arrive_during_a_claim_are_not_lost() {
+    loom::model(|| {
+        let rig = Rig::new(1);
+        let magazines = rig.magazines[0];
+        rig.states[0].claim();
+        rig.states[0].release(null_mut());
+        let other = spawn(&rig, 1, |rig| {
+            rig.claim();
+        });
+        let is_installed = rig.states[0].install(magazines);
+        other.join().unwrap();
+        assert_eq!(rig.turn(), is_installed);
+        assert!(is_installed || rig.states[0].install(magazines));
+        rig.assert_quiet();
+    });
+}
+
+/// Runs `main` on CPU 0, with a handler at every point of it that takes a turn and claims, while CPU 1
+/// claims, too.
+fn with_handlers(main: fn(&Rig)) {
+    let points = at_every_point(|point| {
+        let came = Ever::default();
+        let ever = came.clone();
+        bounded().check(move || {
+            let rig = Rig::new(2);
+            let other = spawn(&rig, 1, |rig| {
+                rig.claim();
+                rig.turn();
+            });
+            let handler = Arc::clone(&rig);
+            interrupt(point, move || {
+                handler.turn();
+                handler.claim();
+            });
+            main(&rig);
+            if !forget_interrupt() {
+                came.happened();
+            }
+            other.join().unwrap();
+            rig.assert_quiet();
+        });
+        ever.did()
+    });
+    assert!(points >= 4, "{points}");
+}
+
+#[test]
+fn loom_d13_a_handler_interrupts_a_turn_at_any_point() {
+    with_handlers(|rig| {
+        rig.turn();
+    });
+}
+
+#[test]
+fn loom_d13_a_handler_interrupts_a_claim_at_any_point() {
+    with_handlers(|rig| {
+        rig.claim();
+    });
+}
