@@ -6,7 +6,7 @@ TWINFRAME = $(CARGO) run -q -p twinframe-tests --
 # Clippy and rustdoc of the kernel have a target directory of their own, beside the one of its builds.
 LINT_KERNEL = -p twinframe-kernel --target $$triple --target-dir target/lint-kernel
 
-.PHONY: help run test kernel lint qemu bench clean
+.PHONY: help run test kernel lint qemu storm bench clean
 
 help: ## list the targets and the knobs
 	@echo 'make TARGET [KNOB=VALUE ...]'
@@ -44,6 +44,9 @@ lint: ## check formatting, clippy and rustdoc, with warnings denied
 
 qemu: ## get QEMU if it is missing (Debian, Ubuntu), or say how
 	@$(TWINFRAME) qemu
+
+storm: ## run the host's stress tests, threads and signals against each other, for 20 seconds each
+	STORM_SECONDS=20 $(CARGO) test -q -p twinframe --lib -- storm timers --nocapture
 
 bench: ## measure Twinframe beside other allocators on this host
 	@$(CARGO) run -q --release -p twinframe-bench --features mallocs -- --json target/twinframe/bench.json

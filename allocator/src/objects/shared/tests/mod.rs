@@ -3,6 +3,7 @@
 mod counts;
 mod single;
 mod storm;
+mod timers;
 
 use core::alloc::Layout;
 use core::ptr::NonNull;

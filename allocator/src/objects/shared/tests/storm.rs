@@ -16,7 +16,7 @@ use crate::pages::tests::{Cpu, Host, MIB, Memory};
 const THREADS: usize = 4;
 
 /// How long each storm lasts; `STORM_SECONDS` makes it longer.
-fn duration() -> Duration {
+pub(super) fn duration() -> Duration {
     let seconds = std::env::var("STORM_SECONDS")
         .ok()
         .and_then(|text| text.parse().ok());
