@@ -3,6 +3,8 @@
 //! `cargo run --release -p twinframe-bench -- [--rounds N] [--json FILE] [WORD..]` runs the cases
 //! whose name contains one of the words, or all.
 
+#[cfg(test)]
+mod defects;
 mod harness;
 mod memory;
 mod objects;

@@ -154,6 +154,7 @@ fn every_class_and_large_layouts_come_and_go() {
     rig.is_recovered();
 }
 
+/// In release builds the second free of an object was taken: its slab counted as empty with a live object in it.
 #[test]
 fn d05_double_frees_and_other_wrong_frees_are_errors() {
     let rig = Rig::new(4 << 20);
@@ -226,6 +227,8 @@ fn a_refused_free_without_a_result_is_reported() {
     assert_eq!(REPORTS.take(), [expected]);
 }
 
+/// `NoMemory` came with nearly all pages free, because a slab that another context had used up was not
+/// fetched a second time.
 #[test]
 fn d07_every_page_can_become_an_object_and_exhaustion_is_an_error() {
     let rig = Rig::new(4 << 20);
@@ -254,6 +257,7 @@ fn d07_every_page_can_become_an_object_and_exhaustion_is_an_error() {
     rig.is_recovered();
 }
 
+/// `realloc` always copied.
 #[test]
 fn d14_realloc_stays_in_place_where_class_or_pages_allow_it() {
     let rig = Rig::new(4 << 20);
@@ -283,6 +287,8 @@ fn d14_realloc_stays_in_place_where_class_or_pages_allow_it() {
     rig.is_recovered();
 }
 
+/// A size of 0 failed with the alignment of a page and succeeded with 8; five pages cost eight. (The benches'
+/// tests show both.)
 #[test]
 fn d14_zero_sizes_are_served_for_every_alignment_and_five_pages_cost_five() {
     let rig = Rig::new(4 << 20);

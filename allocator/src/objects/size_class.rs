@@ -162,6 +162,7 @@ mod tests {
         assert_eq!(SizeClass::from_layout(layout(usize::MAX / 2, 1)), None);
     }
 
+    /// `Layout(0, 4096)` failed while `Layout(0, 8)` succeeded.
     #[test]
     fn d14_a_size_of_zero_is_served_like_one() {
         for align in (0..=11).map(|shift| 1_usize << shift) {

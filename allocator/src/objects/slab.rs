@@ -252,6 +252,7 @@ mod tests {
         }
     }
 
+    /// The second free of an object was taken in release builds.
     #[test]
     fn d05_a_double_free_is_refused() {
         let (mut slab, _) = slab(SizeClass::Bytes48);

@@ -225,6 +225,7 @@ fn wrong_frees_are_refused_and_change_nothing() {
     rig.finish();
 }
 
+/// Safe functions took any address for a slab, and crashed.
 #[test]
 fn d12_nonsense_slabs_are_refused() {
     let mut slabs = SlabAllocator::<PAGE>::new();
@@ -254,6 +255,7 @@ fn d12_nonsense_slabs_are_refused() {
     assert_eq!(add(0x10_4000, PAGE), Ok(()));
 }
 
+/// A slab was looked for in user data first.
 #[test]
 fn d03_what_a_user_writes_does_not_lead_a_free_astray() {
     // Every byte of every object is written, in slabs of several pages, with values that look like

@@ -280,6 +280,7 @@ fn wrong_frees<const KIND: usize>() {
     rig.assert_recovered();
 }
 
+/// A second free was taken, by the owner as well as from elsewhere.
 #[test]
 fn d05_d06_wrong_and_double_frees_are_refused_with_and_without_hardening() {
     wrong_frees::<POISON>();

@@ -191,6 +191,8 @@ fn run(first: usize, every: usize) -> usize {
     CALLS.get()
 }
 
+/// An interrupt that allocated while its CPU was inside the allocator found a lock held for ever. Here, too, if
+/// a drain waits in a handler for the drain that it interrupted.
 #[test]
 fn d13_an_interrupt_at_any_point_allocates_and_frees() {
     let calls = run(0, 0);

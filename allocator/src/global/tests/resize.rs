@@ -3,6 +3,7 @@
 use super::*;
 use crate::PageRequest;
 
+/// `realloc` always copied, and a block stayed what it was rounded to.
 #[test]
 fn d14_a_large_block_shrinks_where_it_is_and_gives_the_rest_back() {
     let rig = Rig::new(8 << 20);

@@ -1,6 +1,7 @@
 //! Many CPUs, played by one thread and by many.
 
 mod counts;
+mod defects;
 mod single;
 mod storm;
 mod timers;

@@ -6,6 +6,8 @@ use std::vec::Vec;
 use super::{Host, Rig, layout, on};
 use crate::{AllocError, Platform, SizeClass};
 
+/// 984,064 objects that another CPU had freed gave back no page: every further request for another class or for
+/// pages failed. (The benches' tests show that.)
 #[test]
 fn d02_a_million_objects_freed_elsewhere_strand_nothing() {
     let rig = Rig::new(64);
@@ -57,6 +59,7 @@ fn an_object_freed_on_another_cpu_is_that_cpus_next_one() {
     rig.assert_recovered();
 }
 
+/// A second remote free made a cycle of the list, and its owner walked that for ever with its lock held.
 #[test]
 fn d06_a_remote_double_free_is_refused() {
     let rig = Rig::new(4);
@@ -103,6 +106,8 @@ fn the_free_of_an_object_that_was_never_handed_out_is_refused() {
     rig.assert_recovered();
 }
 
+/// `NoMemory` while free objects lay in the caches of another CPU, or in slabs that somebody had fetched
+/// meanwhile.
 #[test]
 fn d07_no_allocation_fails_while_another_cpu_holds_free_objects() {
     let rig = Rig::new(8);

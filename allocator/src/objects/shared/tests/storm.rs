@@ -139,6 +139,7 @@ fn storm(mib: usize) {
     rig.assert_recovered();
 }
 
+/// As `d01_` in `defects`, with everything else going on at the same time.
 #[test]
 fn d01_threads_free_each_others_objects_and_drain() {
     storm(64);
@@ -221,6 +222,7 @@ fn churn_alone(global: &GlobalAllocator<Host>, id: usize, stop: &AtomicBool) {
         .for_each(|object| object.free(global));
 }
 
+/// An interrupt that allocates while its CPU is inside the allocator hung for ever.
 #[test]
 fn d13_interrupts_allocate_whatever_they_interrupted() {
     let memory = core::mem::ManuallyDrop::new(Memory::new(16 * MIB));

@@ -128,6 +128,8 @@ fn work(id: usize) {
     }
 }
 
+/// The same with timers, every 200 us on each thread, whose handlers free what other threads allocated, and
+/// drain.
 #[test]
 fn d13_timers_interrupt_threads_that_free_each_others_objects() {
     // The timers may outlive neither the memory nor the handler: both stay.
