@@ -2,7 +2,9 @@
 
 use std::cell::Cell;
 
-use twinframe::Platform;
+use twinframe::{Hardening, Misuse, Platform};
+
+const CPUS: usize = 100;
 
 /// The platform of the fuzz targets.
 pub struct Host;
@@ -13,31 +15,54 @@ std::thread_local! {
 
 /// Goes on as another CPU.
 pub fn set_cpu(cpu: usize) {
-    CPU.set(cpu % Host::MAX_CPUS);
+    CPU.set(cpu % CPUS);
 }
 
-// SAFETY: all CPUs are one thread, which is never inside the allocator when it changes its number;
-// so program order is every barrier there is, and there are no interrupts.
-unsafe impl Platform for Host {
-    const MAX_CPUS: usize = 100;
+/// The same, with every check on.
+pub struct Hardened;
 
-    type IrqState = ();
+macro_rules! platform {
+    ($name:ty, $hardening:expr) => {
+        // SAFETY: all CPUs are one thread, which is never inside the allocator when it changes its
+        // number; so program order is every barrier there is, and there are no interrupts.
+        unsafe impl Platform for $name {
+            const MAX_CPUS: usize = CPUS;
+            const HARDENING: Hardening = $hardening;
 
-    fn cpu_id() -> usize {
-        CPU.get()
-    }
+            type IrqState = ();
 
-    fn virt_to_phys(virt: usize) -> u64 {
-        virt as u64
-    }
+            fn cpu_id() -> usize {
+                CPU.get()
+            }
 
-    fn phys_to_virt(phys: u64) -> usize {
-        phys as usize
-    }
+            fn virt_to_phys(virt: usize) -> u64 {
+                virt as u64
+            }
 
-    fn irq_save() {}
+            fn phys_to_virt(phys: u64) -> usize {
+                phys as usize
+            }
 
-    unsafe fn irq_restore((): ()) {}
+            fn irq_save() {}
 
-    fn heavy_barrier() {}
+            unsafe fn irq_restore((): ()) {}
+
+            fn heavy_barrier() {}
+
+            /// The sequences make no mistake that a call does not return.
+            fn misuse(what: &Misuse) {
+                panic!("{what}");
+            }
+        }
+    };
 }
+
+platform!(Host, Hardening::NONE);
+platform!(
+    Hardened,
+    Hardening {
+        // Little, so that objects leave it, too.
+        quarantine: 8 * 1024,
+        ..Hardening::ALL
+    }
+);

@@ -26,7 +26,7 @@ fn d01_pages_that_were_slabs_stay_as_their_owner_writes_them() {
     let stop = AtomicBool::new(false);
     let global = &rig.global;
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let freeing = scope.spawn(|| {
             Cpu::set(1);
             while !stop.load(Ordering::Relaxed) {
                 for place in &mailbox {
@@ -39,15 +39,16 @@ fn d01_pages_that_were_slabs_stay_as_their_owner_writes_them() {
         });
         Cpu::set(0);
         let end = Instant::now() + duration();
-        while Instant::now() < end {
+        while Instant::now() < end && !freeing.is_finished() {
             for place in &mailbox {
                 place.store(rig.alloc(wanted).as_ptr(), Ordering::Release);
             }
             let mut pages = Vec::new();
-            while mailbox
-                .iter()
-                .any(|place| !place.load(Ordering::Relaxed).is_null())
-            {
+            let is_waiting = || {
+                let left = |place: &AtomicPtr<u8>| !place.load(Ordering::Relaxed).is_null();
+                !freeing.is_finished() && mailbox.iter().any(left)
+            };
+            while is_waiting() {
                 global.drain();
                 pages.extend(global.alloc_pages(4, 0).inspect(|addr| {
                     let start = core::ptr::with_exposed_provenance_mut::<u8>(*addr);
