@@ -6,27 +6,32 @@ TWINFRAME = $(CARGO) run -q -p twinframe-tests --
 # Clippy and rustdoc of the kernel have a target directory of their own, beside the one of its builds.
 LINT_KERNEL = -p twinframe-kernel --target $$triple --target-dir target/lint-kernel
 
-.PHONY: help run test kernel lint qemu storm bench clean
+.PHONY: help run stress test kernel lint qemu storm bench clean
 
 help: ## list the targets and the knobs
 	@echo 'make TARGET [KNOB=VALUE ...]'
 	@echo
 	@sed -n 's/^\([a-z]*\):.*## /  \1 :/p' $(MAKEFILE_LIST) | awk -F' :' '{ printf "%-10s %s\n", $$1, $$2 }'
 	@echo
-	@echo 'knobs of `make run`:'
+	@echo 'knobs of `make run` and `make stress`:'
 	@sed -n 's/^#  \([A-Z]*\)= *## /  \1= :/p' $(MAKEFILE_LIST) | awk -F' :' '{ printf "%-10s %s\n", $$1, $$2 }'
 
 #  SMP=      ## number of CPUs (default: the machine's, which is 1)
 #  MEM=      ## memory, as in 64M or 6G (default: the machine's, which is 256M)
 #  MACHINE=  ## q35, pc, microvm, or a machine of the test matrix (default: q35)
-#  ACCEL=    ## tcg, kvm, or auto: kvm where it certainly works (default: auto)
+#  ACCEL=    ## tcg, single (tcg, its CPUs in turns), kvm, or auto: kvm where it certainly works (default: auto)
+#  ICOUNT=   ## let an instruction take 2^N ns: a schedule that repeats, another one for each of 0 to 7
 #  SEED=     ## seed of the randomised tests, decimal or 0x hexadecimal
 #  SUITE=    ## only these suites, separated by commas (default: all)
 #  TEST=     ## only this test, as suite::test
-#  TIMEOUT=  ## seconds after which the run counts as hung (default: 300)
+#  MINUTES=  ## how long `make stress` takes in all (default: 10)
+#  TIMEOUT=  ## seconds after which the run counts as hung (default: 300, and what MINUTES= gives)
 
 run: qemu ## boot the kernel and run its tests, live; exit with 0 only if all passed
 	@$(TWINFRAME) run
+
+stress: qemu ## run the stress suite for long (MINUTES=30 SMP=8 ...), with a line every few seconds
+	@MINUTES=$(or $(MINUTES),10) $(if $(TEST),,SUITE=$(or $(SUITE),stress)) $(TWINFRAME) run
 
 test: qemu ## run every test of the project, those in the kernel included
 	@$(TWINFRAME) test

@@ -7,6 +7,7 @@
 //! | `test=NAME` | run exactly one in-kernel test, by its full name (`suite::test`) |
 //! | `suite=A[,B]` | run only the tests of these suites |
 //! | `seed=N` | seed of every random choice: 64 bits, decimal or hexadecimal with `0x` |
+//! | `minutes=N` | how long the stress suite takes in all, 1 to 10080 |
 //!
 //! An empty line asks for nothing in particular: every test, default seed. Whether a test or suite of
 //! that name exists is for those to say who know the tests.
@@ -22,7 +23,12 @@ pub struct CommandLine<'a> {
     pub suites: Option<Suites<'a>>,
     /// Seed of every random choice.
     pub seed: Option<u64>,
+    /// How long the stress suite takes in all.
+    pub minutes: Option<u32>,
 }
+
+/// The longest time that `minutes=` takes: a week.
+pub const MOST_MINUTES: u32 = 7 * 24 * 60;
 
 /// A list of suite names, separated by commas; at least one, none empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +59,8 @@ pub enum Error<'a> {
     },
     /// `seed=` with something that is not a 64-bit number.
     BadSeed(&'a str),
+    /// `minutes=` with something that is not a number of minutes, 1 to [`MOST_MINUTES`].
+    BadMinutes(&'a str),
     /// A key that was given before.
     Repeated {
         /// The key, without `=`.
@@ -65,7 +73,7 @@ pub enum Error<'a> {
 }
 
 /// What every message about an unknown word offers instead.
-const ALLOWED: &str = "allowed are test=NAME, suite=A[,B] and seed=N";
+const ALLOWED: &str = "allowed are test=NAME, suite=A[,B], seed=N and minutes=N";
 
 impl fmt::Display for Error<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -79,6 +87,10 @@ impl fmt::Display for Error<'_> {
             Self::BadSeed(value) => write!(
                 f,
                 "bad seed {value:?}: write seed=N with N from 0 to 18446744073709551615, decimal or hexadecimal with 0x"
+            ),
+            Self::BadMinutes(value) => write!(
+                f,
+                "bad time {value:?}: write minutes=N with N from 1 to {MOST_MINUTES}"
             ),
             Self::Repeated { key, word } => {
                 write!(f, "repeated word {word:?}: {key}= is allowed once")
@@ -106,6 +118,7 @@ impl<'a> CommandLine<'a> {
                 "test" => set(&mut parsed.test, "test", word, name(word, value)?)?,
                 "suite" => set(&mut parsed.suites, "suite", word, suites(word, value)?)?,
                 "seed" => set(&mut parsed.seed, "seed", word, seed(value)?)?,
+                "minutes" => set(&mut parsed.minutes, "minutes", word, minutes(value)?)?,
                 _ => return Err(Error::UnknownWord(word)),
             }
         }
@@ -152,6 +165,15 @@ fn seed(value: &str) -> Result<u64, Error<'_>> {
         return Err(Error::BadSeed(value));
     }
     u64::from_str_radix(digits, radix).map_err(|_| Error::BadSeed(value))
+}
+
+fn minutes(value: &str) -> Result<u32, Error<'_>> {
+    // The standard parser also takes a leading plus sign.
+    let digits = value.starts_with(|first: char| first.is_ascii_digit());
+    match value.parse() {
+        Ok(minutes @ 1..=MOST_MINUTES) if digits => Ok(minutes),
+        _ => Err(Error::BadMinutes(value)),
+    }
 }
 
 #[cfg(test)]
@@ -218,6 +240,16 @@ mod tests {
     }
 
     #[test]
+    fn minutes_are_bounded() {
+        assert_eq!(parse("minutes=30").unwrap().minutes, Some(30));
+        assert_eq!(parse("minutes=10080").unwrap().minutes, Some(10_080));
+        for bad in ["", "0", "-1", "+1", "1.5", "10081", "0x10", "ten"] {
+            let line = format!("minutes={bad}");
+            assert_eq!(parse(&line), Err(Error::BadMinutes(bad)));
+        }
+    }
+
+    #[test]
     fn refuses_what_it_does_not_know() {
         for word in [
             "quiet",
@@ -273,6 +305,7 @@ mod tests {
             ("suite=a,", ["\"suite=a,\"", "suite=A[,B]"]),
             ("seed=ten", ["\"ten\"", "0x"]),
             ("seed=1 seed=2", ["\"seed=2\"", "once"]),
+            ("minutes=0", ["\"0\"", "1 to 10080"]),
             ("test=a suite=b", ["test=", "suite="]),
         ] {
             let message = parse(line).unwrap_err().to_string();

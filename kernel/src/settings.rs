@@ -1,7 +1,7 @@
 //! What to run: from the command line, wherever it comes from.
 
 use core::str;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use fastrand::Rng;
 use qemu_fw_cfg::FwCfg;
@@ -20,6 +20,8 @@ const FW_CFG_FILE: &str = "opt/twinframe/cmdline";
 const DEFAULT_SEED: u64 = 1;
 
 static SEED: AtomicU64 = AtomicU64::new(DEFAULT_SEED);
+/// 0 while nobody has said how many.
+static MINUTES: AtomicU32 = AtomicU32::new(0);
 
 static TEXT: SpinMutex<[u8; LONGEST]> = SpinMutex::new([0; LONGEST]);
 static FW_CFG: Once<&[u8]> = Once::new();
@@ -72,9 +74,22 @@ fn from_fw_cfg() -> &'static [u8] {
     text[..file.size().min(LONGEST)].trim_ascii_end()
 }
 
+/// The run's seed.
+pub(crate) fn seed() -> u64 {
+    SEED.load(Ordering::Relaxed)
+}
+
+/// How long the stress suite may take in all, if the command line says it.
+pub(crate) fn minutes() -> Option<u32> {
+    match MINUTES.load(Ordering::Relaxed) {
+        0 => None,
+        minutes => Some(minutes),
+    }
+}
+
 /// A generator of random numbers that starts from the run's seed.
 pub(crate) fn random() -> Rng {
-    Rng::with_seed(SEED.load(Ordering::Relaxed))
+    Rng::with_seed(seed())
 }
 
 /// The settings of this run.
@@ -100,6 +115,7 @@ pub(crate) fn parse(
         Ok(line) => {
             let seed = line.seed.unwrap_or(DEFAULT_SEED);
             SEED.store(seed, Ordering::Relaxed);
+            MINUTES.store(line.minutes.unwrap_or(0), Ordering::Relaxed);
             Some(Settings { line, seed })
         }
         Err(error) => {

@@ -14,6 +14,8 @@ pub const QEMU: &str = "qemu-system-x86_64";
 pub enum Accelerator {
     /// QEMU's translator: works everywhere and is the reference.
     Tcg,
+    /// The same with one thread for all CPUs, which take turns: other interleavings.
+    SingleTcg,
     /// The host's CPU.
     Kvm,
 }
@@ -41,6 +43,7 @@ impl Accelerator {
     fn name(self) -> &'static str {
         match self {
             Self::Tcg => "tcg",
+            Self::SingleTcg => "tcg,thread=single",
             Self::Kvm => "kvm",
         }
     }
@@ -74,6 +77,9 @@ pub struct Vm {
     pub cpus: u32,
     /// `-accel`.
     pub accelerator: Accelerator,
+    /// `-icount`: how many nanoseconds an instruction takes, as a power of two. All CPUs take turns, time passes
+    /// with instructions, and the same run can be had again; another power is another order of events.
+    pub icount: Option<u8>,
     /// The ELF.
     pub kernel: PathBuf,
     /// What the kernel is told.
@@ -92,7 +98,8 @@ impl Vm {
             machine,
             memory: machine.memory,
             cpus: machine.cpus,
-            accelerator: Accelerator::Tcg,
+            accelerator: machine.accelerator,
+            icount: machine.icount,
             kernel: kernel.into(),
             words,
             has_debug_exit: true,
@@ -148,6 +155,10 @@ impl Vm {
             add(&["-object", &object, "-numa", &node]);
         }
         add(&["-accel", self.accelerator.name()]);
+        if let Some(shift) = self.icount {
+            add(&["-icount", &format!("shift={shift},sleep=off")]);
+            add(&["-rtc", "base=2020-01-01,clock=vm"]);
+        }
         if let Some(model) = self.machine.cpu_model {
             add(&["-cpu", model]);
         }
@@ -275,6 +286,17 @@ mod tests {
             "{line}"
         );
         assert!(line.contains(" -append '' "), "{line}");
+    }
+
+    #[test]
+    fn schedules_are_arguments() {
+        let line = vm("smp4single", Words::Append(String::new())).to_string();
+        assert!(line.contains(" -accel tcg,thread=single "), "{line}");
+        let mut vm = vm("smp4icount", Words::Append(String::new()));
+        let counts = " -accel tcg -icount shift=3,sleep=off -rtc base=2020-01-01,clock=vm ";
+        assert!(vm.to_string().contains(counts), "{vm}");
+        vm.icount = None;
+        assert!(!vm.to_string().contains("icount"), "{vm}");
     }
 
     #[test]

@@ -13,9 +13,15 @@ pub const LEAST_MEMORY: Mebibytes = Mebibytes(16);
 /// What the kernel brings up. QEMU refuses what its board cannot have: more than 255 need x2APIC.
 const MOST_CPUS: u32 = 512;
 
+/// The largest power of two that QEMU takes for `-icount`.
+const MOST_SHIFT: u8 = 10;
+
+/// The longest time that the kernel takes: a week.
+const MOST_MINUTES: u32 = 7 * 24 * 60;
+
 /// The names, in the environment; as options they are written in lower case.
 pub const NAMES: &[&str] = &[
-    "SMP", "MEM", "MACHINE", "ACCEL", "SEED", "SUITE", "TEST", "TIMEOUT",
+    "SMP", "MEM", "MACHINE", "ACCEL", "ICOUNT", "SEED", "SUITE", "TEST", "MINUTES", "TIMEOUT",
 ];
 
 /// The knobs, read.
@@ -29,12 +35,16 @@ pub struct Knobs {
     pub cpus: u32,
     /// `ACCEL`.
     pub accelerator: Accelerator,
+    /// `ICOUNT`, or the machine's.
+    pub icount: Option<u8>,
     /// `SEED`.
     pub seed: Option<u64>,
     /// `SUITE`; all if empty.
     pub suites: Vec<String>,
     /// `TEST`.
     pub test: Option<String>,
+    /// `MINUTES`.
+    pub minutes: Option<u32>,
     /// `TIMEOUT`.
     pub timeout: Duration,
 }
@@ -55,18 +65,32 @@ impl Knobs {
             Some(name) => machine(&name)?,
             None => Machine::default_machine(),
         };
+        let icount = value("ICOUNT").map_or(Ok(machine.icount), |text| shift(&text).map(Some))?;
+        let minutes = value("MINUTES").map(|text| minutes(&text)).transpose()?;
         let knobs = Self {
             machine,
             memory: value("MEM").map_or(Ok(machine.memory), |text| memory(&text))?,
             cpus: value("SMP").map_or(Ok(machine.cpus), |text| cpus(&text))?,
-            accelerator: accelerator(value("ACCEL").as_deref().unwrap_or("auto"))?,
+            accelerator: match value("ACCEL").as_deref() {
+                Some(text) if text != "auto" => accelerator(text)?,
+                // Only the translator counts instructions, or has CPUs take turns.
+                _ if icount.is_some() || machine.is_scheduled() => machine.accelerator,
+                _ => Accelerator::choose(),
+            },
+            icount,
             seed: value("SEED").map(|text| seed(&text)).transpose()?,
             suites: value("SUITE").map_or_else(Vec::new, |text| list(&text)),
             test: value("TEST"),
-            timeout: value("TIMEOUT").map_or(Ok(Duration::from_secs(300)), |text| {
+            minutes,
+            timeout: value("TIMEOUT").map_or(Ok(default_timeout(minutes)), |text| {
                 seconds("TIMEOUT", &text)
             })?,
         };
+        if knobs.icount.is_some() && knobs.accelerator == Accelerator::Kvm {
+            return Err(Problem::new(
+                "ICOUNT and ACCEL=kvm exclude each other: only TCG counts instructions",
+            ));
+        }
         if knobs.test.is_some() && !knobs.suites.is_empty() {
             return Err(Problem::new(
                 "TEST and SUITE exclude each other: a test names its suite",
@@ -87,6 +111,9 @@ impl Knobs {
         }
         if let Some(seed) = self.seed {
             words.push(format!("seed={seed}"));
+        }
+        if let Some(minutes) = self.minutes {
+            words.push(format!("minutes={minutes}"));
         }
         words.join(" ")
     }
@@ -193,11 +220,36 @@ pub fn accelerator(text: &str) -> Result<Accelerator> {
     match text {
         "auto" => Ok(Accelerator::choose()),
         "tcg" => Ok(Accelerator::Tcg),
+        "single" => Ok(Accelerator::SingleTcg),
         "kvm" => Ok(Accelerator::Kvm),
         _ => Err(Problem::new(format!(
-            "ACCEL={text}: write tcg, kvm or auto"
+            "ACCEL={text}: write tcg, single, kvm or auto"
         ))),
     }
+}
+
+/// The power of two that `ICOUNT` names.
+fn shift(text: &str) -> Result<u8> {
+    match text.parse() {
+        Ok(shift @ 0..=MOST_SHIFT) => Ok(shift),
+        _ => Err(Problem::new(format!(
+            "ICOUNT={text}: not a power of two; write 0 to {MOST_SHIFT}"
+        ))),
+    }
+}
+
+fn minutes(text: &str) -> Result<u32> {
+    match text.parse() {
+        Ok(minutes @ 1..=MOST_MINUTES) => Ok(minutes),
+        _ => Err(Problem::new(format!(
+            "MINUTES={text}: not a time; write minutes, 1 to {MOST_MINUTES}"
+        ))),
+    }
+}
+
+/// Five minutes, beside the time that stress was given.
+fn default_timeout(minutes: Option<u32>) -> Duration {
+    Duration::from_secs(300 + 60 * u64::from(minutes.unwrap_or(0)))
 }
 
 fn seed(text: &str) -> Result<u64> {
@@ -293,6 +345,22 @@ mod tests {
     }
 
     #[test]
+    fn counted_instructions_need_the_translator() {
+        let knobs = read(&[("ICOUNT", "7"), ("MINUTES", "30")]).unwrap();
+        assert_eq!(
+            (knobs.icount, knobs.accelerator),
+            (Some(7), Accelerator::Tcg)
+        );
+        assert_eq!(knobs.words(), "minutes=30");
+        assert_eq!(knobs.timeout, Duration::from_secs(2100));
+        let knobs = read(&[("MACHINE", "smp4icount")]).unwrap();
+        assert_eq!((knobs.icount, knobs.cpus), (Some(3), 4));
+        let knobs = read(&[("MACHINE", "smp4single")]).unwrap();
+        assert_eq!(knobs.accelerator, Accelerator::SingleTcg);
+        assert!(read(&[("ICOUNT", "0"), ("ACCEL", "kvm")]).is_err());
+    }
+
+    #[test]
     fn a_chipset_is_a_machine() {
         assert_eq!(machine("q35").unwrap().name, "smp1");
         assert_eq!(machine("pc").unwrap().memory, Mebibytes(128));
@@ -316,6 +384,10 @@ mod tests {
             ("SEED", "-1"),
             ("SEED", "0x"),
             ("SEED", "18446744073709551616"),
+            ("ICOUNT", "11"),
+            ("ICOUNT", "auto"),
+            ("MINUTES", "0"),
+            ("MINUTES", "10081"),
             ("TIMEOUT", "0"),
             ("TIMEOUT", "1.5"),
         ] {

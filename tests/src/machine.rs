@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::command::Accelerator;
+
 /// A chipset, as QEMU's `-M` knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Board {
@@ -44,6 +46,10 @@ pub struct Machine {
     pub cpu_model: Option<&'static str>,
     /// A `-device` each, beside those that the runner itself needs.
     pub devices: &'static [&'static str],
+    /// What executes it, unless `ACCEL=` says otherwise.
+    pub accelerator: Accelerator,
+    /// Whether instructions are counted, and at which power of two, unless `ICOUNT=` says otherwise.
+    pub icount: Option<u8>,
     /// What it is there for.
     pub about: &'static str,
 }
@@ -57,6 +63,8 @@ const fn machine(name: &'static str, board: Board, memory: u64, about: &'static 
         nodes: 0,
         cpu_model: None,
         devices: &[],
+        accelerator: Accelerator::Tcg,
+        icount: None,
         about,
     }
 }
@@ -94,6 +102,30 @@ pub static MACHINES: &[Machine] = &[
     Machine {
         cpus: 32,
         ..machine("smp32", Board::Q35, 512, "more CPUs than this host has")
+    },
+    Machine {
+        cpus: 4,
+        accelerator: Accelerator::SingleTcg,
+        ..machine("smp4single", Board::Q35, 256, "four CPUs that take turns")
+    },
+    Machine {
+        icount: Some(0),
+        ..machine(
+            "icount",
+            Board::Q35,
+            256,
+            "one CPU that takes a nanosecond for an instruction",
+        )
+    },
+    Machine {
+        cpus: 4,
+        icount: Some(3),
+        ..machine(
+            "smp4icount",
+            Board::Q35,
+            256,
+            "four CPUs in an order that repeats",
+        )
     },
     machine(
         "mem6g",
@@ -179,6 +211,12 @@ impl Machine {
     #[must_use]
     pub fn default_machine() -> &'static Self {
         &MACHINES[0]
+    }
+
+    /// Whether the order of events is what it is there for: then only the translator can be it.
+    #[must_use]
+    pub fn is_scheduled(&self) -> bool {
+        self.icount.is_some() || self.accelerator != Accelerator::Tcg
     }
 
     /// The machine with exactly this name.

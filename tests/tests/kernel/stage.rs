@@ -37,7 +37,7 @@ pub(crate) struct Stage {
     pub(crate) kernel: Kernel,
     pub(crate) tests: Vec<KernelTest>,
     pub(crate) test_time: Duration,
-    accelerator: Accelerator,
+    accelerator: Option<Accelerator>,
     is_shown: bool,
 }
 
@@ -60,8 +60,8 @@ impl Stage {
         };
         // Emulated unless asked otherwise: the same on every host.
         let accelerator = match env::var("ACCEL") {
-            Ok(text) if !text.is_empty() => accelerator(&text)?,
-            _ => Accelerator::Tcg,
+            Ok(text) if !text.is_empty() => Some(accelerator(&text)?),
+            _ => None,
         };
         let kernel = Kernel::build_once_per_run(&workspace, PROFILE)?;
         let tests = testlist::read(&kernel.image)?;
@@ -83,10 +83,13 @@ impl Stage {
         kernel: &Path,
         words: Words,
     ) -> Vm {
-        Vm {
-            accelerator: self.accelerator,
-            ..Vm::new(machine, kernel, words, &self.folder(trial))
+        let mut vm = Vm::new(machine, kernel, words, &self.folder(trial));
+        if let Some(accelerator) = self.accelerator
+            && !machine.is_scheduled()
+        {
+            vm.accelerator = accelerator;
         }
+        vm
     }
 
     pub(crate) fn folder(&self, trial: &str) -> PathBuf {

@@ -28,7 +28,7 @@ usage: twinframe COMMAND
   target           the triple that the kernel is built for
 
 The knobs of `run` and `runner` are environment variables and, for `run`, options in lower case:
-  SMP MEM MACHINE ACCEL SEED SUITE TEST TIMEOUT (--smp 1 --mem 64M ...); `make help` explains them.
+  SMP MEM MACHINE ACCEL ICOUNT SEED SUITE TEST MINUTES TIMEOUT (--smp 1 --mem 64M ...); `make help` explains them.
 ";
 
 fn main() -> ExitCode {

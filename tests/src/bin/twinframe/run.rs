@@ -72,6 +72,7 @@ fn boot(
         memory: knobs.memory,
         cpus: knobs.cpus,
         accelerator: knobs.accelerator,
+        icount: knobs.icount,
         ..Vm::new(knobs.machine, &kernel.image, Words::Append(words), folder)
     };
     let watch = Watch {
