@@ -56,6 +56,19 @@ pub(crate) enum State {
     Skip,
 }
 
+/// What a stress is doing, with how far it is.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Load {
+    /// Operations per second, since the last such event.
+    pub(crate) rate: u64,
+    /// Bytes in live blocks.
+    pub(crate) live: u64,
+    /// Share of free memory in blocks below 2 MiB, in thousandths.
+    pub(crate) fragmentation: i32,
+    /// Interrupts so far in which a handler allocated.
+    pub(crate) interrupts: u64,
+}
+
 /// One line of the stream.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(tag = "ev", rename_all = "kebab-case")]
@@ -112,6 +125,8 @@ pub(crate) enum Event<'a> {
         name: &'a str,
         done: u64,
         total: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        load: Option<Load>,
     },
     /// A measured number.
     Stat {

@@ -104,6 +104,8 @@ macro_rules! kernel_tests {
 }
 pub(crate) use kernel_tests;
 
+/// Selected tests in the suite of the one that runs.
+static SUITE_SIZE: AtomicUsize = AtomicUsize::new(1);
 static RUNNING: SpinMutex<Option<&'static str>> = SpinMutex::new(None);
 static PASSED: AtomicUsize = AtomicUsize::new(0);
 static SKIPPED: AtomicUsize = AtomicUsize::new(0);
@@ -111,6 +113,11 @@ static SKIPPED: AtomicUsize = AtomicUsize::new(0);
 /// The test that runs now.
 pub(crate) fn running() -> Option<&'static str> {
     RUNNING.try_lock().and_then(|name| *name)
+}
+
+/// How many tests of its suite were selected together with the test that runs.
+pub(crate) fn suite_size() -> usize {
+    SUITE_SIZE.load(Ordering::Relaxed)
 }
 
 /// Tests passed and skipped so far.
@@ -173,7 +180,10 @@ pub(crate) fn run_early(command_line: &[u8]) {
 
 /// Runs what the settings select. Returns when all of it passed or was skipped.
 pub(crate) fn run(settings: &Settings) {
-    for test in KERNEL_TESTS.iter().filter(|test| selected(settings, test)) {
+    let tests = || KERNEL_TESTS.iter().filter(|test| selected(settings, test));
+    for test in tests() {
+        let like_it = tests().filter(|other| other.suite() == test.suite());
+        SUITE_SIZE.store(like_it.count(), Ordering::Relaxed);
         run_one(test);
     }
     *RUNNING.lock() = None;

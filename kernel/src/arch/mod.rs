@@ -1,6 +1,7 @@
 //! The x86_64 machine: descriptor tables, traps, page tables, CPUs and how they talk.
 
 pub(crate) mod apic;
+pub(crate) mod clock;
 pub(crate) mod cpu;
 pub(crate) mod descriptors;
 pub(crate) mod image;

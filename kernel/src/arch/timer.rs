@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use x86_64::instructions::port::Port;
 
-use super::{apic, percpu};
+use super::{apic, clock, percpu};
 
 /// Ticks per second, unless there is a storm.
 pub(crate) const DEFAULT_RATE: u32 = 100;
@@ -20,15 +20,20 @@ const PIT_HZ: u32 = 1_193_182;
 /// QEMU's 1 GHz.
 const ASSUMED: u64 = 1_000_000_000 / 16;
 
-/// Compares the APIC timer with the interval timer, for a hundredth of a second.
+/// Compares the APIC timer with the interval timer, for a hundredth of a second, and the time stamp
+/// counter with both.
 pub(crate) fn calibrate() {
     let mut expired = false;
-    let steps = apic::measure_timer(|| expired = wait_hundredth());
+    let mut elapsed = 0;
+    let steps = apic::measure_timer(|| {
+        let start = clock::ticks();
+        expired = wait_hundredth();
+        elapsed = clock::ticks().wrapping_sub(start);
+    });
     let measured = if expired { u64::from(steps) * 100 } else { 0 };
-    STEPS.store(
-        if measured == 0 { ASSUMED } else { measured },
-        Ordering::Relaxed,
-    );
+    let rate = if measured == 0 { ASSUMED } else { measured };
+    STEPS.store(rate, Ordering::Relaxed);
+    clock::calibrate(elapsed, u64::from(steps), rate);
 }
 
 /// Waits a hundredth of a second. False if the interval timer does not run on this machine.

@@ -19,6 +19,7 @@ mod parity;
 mod pci;
 mod proof;
 mod smp;
+mod stress;
 mod translate;
 mod walkthrough;
 

@@ -117,6 +117,7 @@ kernel_tests! { "out_of_memory", Test:
                     name: "out_of_memory.objects",
                     done: objects.len() as u64,
                     total: 0,
+                    load: None,
                 });
             }
         }
