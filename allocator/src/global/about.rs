@@ -41,7 +41,8 @@ impl fmt::Display for AddressInfo {
 }
 
 impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
-    /// What is known of an address: `None` if no section manages it.
+    /// What is known of an address: `None` if no section manages it, or while another CPU empties the
+    /// caches of this one.
     ///
     /// Takes no lock and waits for nobody, so it may be called in a fault handler, whatever was
     /// interrupted. What other CPUs do at the same time may make the answer stale.

@@ -59,7 +59,8 @@ impl fmt::Display for PageInfo {
 
 impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     /// What is known of the page at an address: `None` if no section manages it (then it may be a
-    /// section's own metadata, or no memory at all), or while the section is being added or removed.
+    /// section's own metadata, or no memory at all), while the section is being added or removed, and
+    /// while another CPU empties the caches of this one.
     ///
     /// Takes no lock and waits for nobody, so it may be called in a fault handler, whatever was
     /// interrupted. What other CPUs do at the same time may make the answer stale.

@@ -1,6 +1,7 @@
 //! What a timer interrupt does in a stress: the same as everybody else.
 
 use core::alloc::Layout;
+use core::sync::atomic::Ordering;
 
 use twinframe::PageRequest;
 
@@ -9,15 +10,28 @@ use super::rig::Rig;
 use super::worker::{Worker, add_own};
 use crate::arch::percpu;
 
+/// Interrupts in which a handler does nothing after memory ran out in one, as a driver that drops a packet
+/// would: to find that there is nothing takes a word with every CPU.
+const PAUSE: u64 = 16;
+
 /// The handler.
 pub(super) fn interrupt() {
     let Some(rig) = Rig::current() else { return };
     let cpu = percpu::id();
-    let turn = add_own(&rig.place(cpu).interrupts);
+    let place = rig.place(cpu);
+    let pause = place.pause.load(Ordering::Relaxed);
+    if pause != 0 {
+        place.pause.store(pause - 1, Ordering::Relaxed);
+        return;
+    }
+    let turn = add_own(&place.interrupts);
     let mut worker = Worker::in_interrupt(rig, cpu, rig.seed ^ turn << 8 ^ cpu as u64);
     let block = allocate(&mut worker, turn);
+    if block.is_none() {
+        place.pause.store(PAUSE, Ordering::Relaxed);
+    }
     // The lock is this CPU's own, and only handlers take it, which do not interrupt each other.
-    let Some(mut kept) = rig.place(cpu).kept.try_lock() else {
+    let Some(mut kept) = place.kept.try_lock() else {
         return;
     };
     let old = if turn.is_multiple_of(3) {

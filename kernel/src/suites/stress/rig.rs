@@ -31,6 +31,8 @@ pub(super) struct Place {
     pub(super) operations: AtomicU64,
     /// Interrupts in which its handler allocated. Written by that CPU only.
     pub(super) interrupts: AtomicU64,
+    /// Interrupts to come in which its handler does nothing. Used by that CPU only.
+    pub(super) pause: AtomicU64,
     /// Serial numbers of blocks.
     pub(super) serial: AtomicU64,
     /// What its handler keeps from one interrupt to the next.
@@ -204,6 +206,7 @@ impl Place {
         Self {
             operations: AtomicU64::new(0),
             interrupts: AtomicU64::new(0),
+            pause: AtomicU64::new(0),
             serial: AtomicU64::new(0),
             kept: SpinMutex::new(None),
         }

@@ -50,7 +50,8 @@ impl<'a> Worker<'a> {
     pub(super) fn goes_on(&mut self) -> bool {
         let count = add_own(&self.rig.place(self.cpu).operations);
         storm::progress();
-        if count.is_multiple_of(32) {
+        // An operation may take long where CPUs wait for each other, so not too seldom.
+        if count.is_multiple_of(8) {
             self.rig.look();
             if let Some(last) = &mut self.last {
                 self.rig.report(last);
