@@ -134,6 +134,20 @@ pub(crate) enum Event<'a> {
         value: u64,
         unit: &'a str,
     },
+    /// What a subject of the comparison took for a case: nanoseconds, or instructions where they are
+    /// counted.
+    Bench {
+        case: &'a str,
+        subject: &'a str,
+        cpus: usize,
+        operations: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ns: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        instructions: Option<u64>,
+        cut: bool,
+        touched: u64,
+    },
     /// Last line.
     Result {
         verdict: Verdict,

@@ -24,7 +24,7 @@ pub(crate) enum Outcome {
     Skip(&'static str),
 }
 
-/// Ordinary tests run unless told otherwise; proofs fail on purpose, and only when asked for by
+/// Ordinary tests run unless told otherwise, the last ones behind the others; proofs fail on purpose, and only when asked for by
 /// name, to show that each failure is reported as what it is. Early proofs run before the kernel
 /// has said a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub(crate) enum Kind {
     Test = 0,
     Proof = 1,
     EarlyProof = 2,
+    /// Runs behind all others.
+    Last = 3,
 }
 
 /// One registered test. The host reads this structure from the file, so its layout is fixed.
@@ -69,6 +71,10 @@ impl Test {
             kind,
             run,
         }
+    }
+
+    fn is_ordinary(&self) -> bool {
+        matches!(self.kind, Kind::Test | Kind::Last)
     }
 
     fn name(&self) -> &'static str {
@@ -132,15 +138,15 @@ pub(crate) fn counts() -> (usize, usize) {
 pub(crate) fn total() -> usize {
     KERNEL_TESTS
         .iter()
-        .filter(|test| test.kind == Kind::Test)
+        .filter(|test| test.is_ordinary())
         .count()
 }
 
 fn selected(settings: &Settings, test: &Test) -> bool {
     match (settings.line.test, settings.line.suites) {
         (Some(name), _) => test.name() == name,
-        (None, Some(suites)) => test.kind == Kind::Test && suites.contains(test.suite()),
-        (None, None) => test.kind == Kind::Test,
+        (None, Some(suites)) => test.is_ordinary() && suites.contains(test.suite()),
+        (None, None) => test.is_ordinary(),
     }
 }
 
@@ -155,7 +161,7 @@ pub(crate) fn check(settings: &Settings, complain: impl FnOnce(core::fmt::Argume
     let known = |suite: &str| {
         KERNEL_TESTS
             .iter()
-            .any(|test| test.kind == Kind::Test && test.suite() == suite)
+            .any(|test| test.is_ordinary() && test.suite() == suite)
     };
     if let Some(unknown) = settings
         .line
@@ -181,7 +187,9 @@ pub(crate) fn run_early(command_line: &[u8]) {
 /// Runs what the settings select. Returns when all of it passed or was skipped.
 pub(crate) fn run(settings: &Settings) {
     let tests = || KERNEL_TESTS.iter().filter(|test| selected(settings, test));
-    for test in tests() {
+    let is_last = |test: &&Test| test.kind == Kind::Last;
+    let behind = tests().filter(is_last);
+    for test in tests().filter(|test| !is_last(test)).chain(behind) {
         let like_it = tests().filter(|other| other.suite() == test.suite());
         SUITE_SIZE.store(like_it.count(), Ordering::Relaxed);
         run_one(test);

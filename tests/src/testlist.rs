@@ -6,7 +6,7 @@
 //! |-------:|------|
 //! | 0, 8   | address and length of the name, `suite::test` |
 //! | 16, 24 | address and length of the machines it is for, separated by spaces |
-//! | 32     | kind: 0 a test; 1 a proof, which fails on purpose and runs only when named; 2 one that does so at once |
+//! | 32     | kind: 0 a test; 1 a proof, which fails on purpose and runs only when named; 2 one that does so at once; 3 a test that runs behind the others |
 //! | 40     | the function |
 //!
 //! The kernel is linked at fixed addresses, so they need no relocation: the segments say where in the file they are.
@@ -104,7 +104,7 @@ fn descriptor(elf: &ElfFile64<'_, LittleEndian>, entry: &[u8; ENTRY]) -> Result<
         return Err(Problem::new(format!("{name} is for no machine")));
     }
     let is_proof = match entry[32] {
-        0 => false,
+        0 | 3 => false,
         1 | 2 => true,
         kind => {
             return Err(Problem::new(format!(

@@ -4,6 +4,7 @@ mod acpi;
 mod boot;
 mod chain;
 mod collections;
+mod comparison;
 mod conformance;
 mod dma;
 mod hardening;

@@ -1,0 +1,175 @@
+//! All of it, for people and for programs.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::cases::{Batch, Boxes, Case, Entries, Growth, Mixed, Pair};
+use super::measure::{Counted, Measured, measure};
+use super::peers::{BuddySystem, LinkedList, Rlsf, Talc};
+use super::subjects::{Floor, Locked, Subject, Twinframe};
+use crate::arch::{clock, percpu};
+use crate::console::{print, println};
+use crate::events::{self, Event};
+use crate::harness::Outcome;
+use crate::memory::HEAP;
+use crate::suites::free_pages;
+
+/// The region that each subject gets, as an order of pages: 64 MiB, or what there is.
+const ORDERS: [u32; 3] = [14, 13, 12];
+
+/// What is measured on.
+struct Bench {
+    region: &'static mut [u8],
+    counted: Option<Counted>,
+    /// Numbers of CPUs.
+    cpus: Vec<usize>,
+}
+
+/// Measures everything, and prints it as it comes.
+pub(super) fn show() -> Outcome {
+    let block = ORDERS
+        .iter()
+        .map(|order| 1_usize << order)
+        .find_map(|count| HEAP.alloc_pages(count, 0).ok().map(|start| (start, count)));
+    let Some((start, count)) = block else {
+        return Outcome::Skip("there are no 16 MiB in a piece");
+    };
+    let memory = core::ptr::with_exposed_provenance_mut(start);
+    // SAFETY: allocated just now, and freed when nobody uses it any more.
+    let region = unsafe { core::slice::from_raw_parts_mut(memory, count * 4096) };
+    let counted = Counted::find();
+    let online = percpu::online();
+    let cpus = match counted {
+        // All CPUs share one count.
+        Some(_) => alloc::vec![1],
+        None => (0..)
+            .map(|power| 1 << power)
+            .take_while(|count| *count < online)
+            .chain([online])
+            .collect(),
+    };
+    let mut bench = Bench {
+        region,
+        counted,
+        cpus,
+    };
+    bench.head();
+    bench.case::<Pair<64>>();
+    bench.case::<Pair<1024>>();
+    bench.case::<Batch<64, 10_000, 0>>();
+    bench.case::<Batch<64, 10_000, 1>>();
+    bench.case::<Batch<64, 10_000, 2>>();
+    bench.case::<Mixed>();
+    bench.case::<Growth>();
+    bench.case::<Batch<64, 25_000, 2>>();
+    bench.case::<Batch<520, 7_500, 2>>();
+    bench.case::<Entries>();
+    bench.case::<Boxes>();
+    assert_eq!(free_pages(start, count), Ok(()));
+    Outcome::Pass
+}
+
+impl Bench {
+    fn head(&self) {
+        let what = match self.counted {
+            Some(_) => "instructions per operation, exactly",
+            None => "operations per second",
+        };
+        println!(
+            "\ncomparison: {what}; beside it, how much of {} MiB was written to",
+            self.region.len() >> 20
+        );
+        println!(
+            "(the peers behind a spin lock with interrupts masked; ~: a round was cut short; (nothing): the work \
+             without an allocator)"
+        );
+        print(format_args!("{:<32}", ""));
+        for cpus in &self.cpus {
+            let word = if *cpus == 1 { "CPU" } else { "CPUs" };
+            print(format_args!("{cpus:>6} {word:<5}"));
+        }
+        println!("{:>12}", "touched");
+    }
+
+    fn case<C: Case>(&mut self) {
+        println!("{}", C::NAME);
+        self.subject::<Twinframe, C>();
+        self.subject::<Locked<LinkedList>, C>();
+        self.subject::<Locked<BuddySystem>, C>();
+        self.subject::<Locked<Rlsf>, C>();
+        self.subject::<Locked<Talc>, C>();
+        // A further subject is one line here, and an implementation of `Subject` or `Heap`.
+        self.subject::<Floor, C>();
+    }
+
+    fn subject<S: Subject, C: Case>(&mut self) {
+        print(format_args!("  {:<30}", S::NAME));
+        let mut touched = None;
+        for cpus in &self.cpus {
+            let measured = measure::<S, C>(self.region, *cpus, self.counted);
+            match measured {
+                Some(measured) => {
+                    let figure = Figure {
+                        measured,
+                        is_counted: self.counted.is_some(),
+                    };
+                    print(format_args!("{figure:>11} "));
+                    report::<S, C>(&measured, *cpus, self.counted.is_some());
+                    touched = Some(measured.touched);
+                }
+                None => print(format_args!("{:>11} ", "no memory")),
+            }
+        }
+        match touched {
+            Some(bytes) => println!("{:>8} KiB", bytes / 1024),
+            None => println!("{:>12}", "-"),
+        }
+    }
+}
+
+/// A cell of the table.
+struct Figure {
+    measured: Measured,
+    is_counted: bool,
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Measured {
+            operations,
+            ticks,
+            is_cut,
+            ..
+        } = self.measured;
+        let operations = operations.max(1);
+        let (tenths, unit) = if self.is_counted {
+            (ticks * 10 / operations, "")
+        } else {
+            let us = clock::to_us(ticks).max(1);
+            match operations * 1_000_000 / us {
+                rate @ 1_000_000.. => (rate / 100_000, " M/s"),
+                rate => (rate / 100, " k/s"),
+            }
+        };
+        let mark = if is_cut { "~" } else { "" };
+        let (whole, tenth) = (tenths / 10, tenths % 10);
+        let digits = whole.max(1).ilog10() as usize + 1;
+        let width = mark.len() + digits + 2 + unit.len();
+        let pad = f.width().unwrap_or(0).saturating_sub(width);
+        write!(f, "{:pad$}{mark}{whole}.{tenth}{unit}", "")
+    }
+}
+
+fn report<S: Subject, C: Case>(measured: &Measured, cpus: usize, is_counted: bool) {
+    let ns = clock::to_us(measured.ticks).saturating_mul(1000);
+    events::emit(&Event::Bench {
+        case: C::NAME,
+        subject: S::NAME,
+        cpus,
+        operations: measured.operations,
+        ns: (!is_counted).then_some(ns),
+        instructions: is_counted.then_some(measured.ticks),
+        cut: measured.is_cut,
+        touched: measured.touched as u64,
+    });
+}
