@@ -6,14 +6,18 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use x86_64::instructions::interrupts::without_interrupts;
 
 use super::cases::Case;
-use super::footprint::Footprint;
+use super::footprint;
 use super::subjects::Subject;
 use crate::arch::{clock, work};
 
-/// How long a subject works at a case, in milliseconds; a round that takes longer is cut short.
-const BOX_MS: u64 = 12;
-/// The same in instructions, where those are counted.
-const BOX_INSTRUCTIONS: u64 = 40_000_000;
+/// How long a subject works at a case at least, in milliseconds.
+const LEAST_MS: u64 = 4;
+/// How long it may: a round that takes longer is cut short.
+const MOST_MS: u64 = 60;
+/// How often it does all that. The best time counts: the others show what else the host had to do.
+const TIMES: usize = 3;
+/// How many instructions a round may take, where those are counted.
+const MOST_INSTRUCTIONS: u64 = 40_000_000;
 
 /// A machine whose time stamp counter counts instructions (`-icount`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,23 +117,21 @@ pub(super) fn measure<S: Subject, C: Case>(
     cpus: usize,
     counted: Option<Counted>,
 ) -> Option<Measured> {
-    let footprint = Footprint::prepare(region);
-    let measured = match S::new(region) {
-        Some(subject) => match counted {
-            Some(counted) => exactly::<S, C>(&subject, counted),
-            None => in_time::<S, C>(&subject, cpus),
-        },
-        None => None,
-    };
+    let measured = S::new(region).and_then(|subject| match counted {
+        Some(counted) => exactly::<S, C>(&subject, counted),
+        None => best_time::<S, C>(&subject, cpus),
+    });
+    // Also of one that failed: the next finds all marks in their places.
+    let touched = footprint::take(region);
     measured.map(|measured| Measured {
-        touched: footprint.touched(region),
+        touched,
         ..measured
     })
 }
 
 /// One round, after one that brings everything into its usual state, with interrupts masked.
 fn exactly<S: Subject, C: Case>(subject: &S, counted: Counted) -> Option<Measured> {
-    let limit = || Limit(clock::ticks() + counted.ticks(BOX_INSTRUCTIONS));
+    let limit = || Limit(clock::ticks() + counted.ticks(MOST_INSTRUCTIONS));
     let mut case = C::new(1);
     without_interrupts(|| {
         let mut rounds = [(Round::NoMemory, 0); 2];
@@ -154,6 +156,23 @@ fn exactly<S: Subject, C: Case>(subject: &S, counted: Counted) -> Option<Measure
     })
 }
 
+/// The best of several times.
+fn best_time<S: Subject, C: Case>(subject: &S, cpus: usize) -> Option<Measured> {
+    let mut best = in_time::<S, C>(subject, cpus)?;
+    for _ in 1..TIMES {
+        if best.is_cut {
+            break;
+        }
+        let next = in_time::<S, C>(subject, cpus)?;
+        let [of_best, of_next] =
+            [best, next].map(|one| u128::from(one.operations) * 1_000_000 / u128::from(one.ticks));
+        if of_next > of_best && !next.is_cut {
+            best = next;
+        }
+    }
+    Some(best)
+}
+
 /// Rounds on every CPU, until time is over.
 fn in_time<S: Subject, C: Case>(subject: &S, cpus: usize) -> Option<Measured> {
     let arrived = AtomicUsize::new(0);
@@ -169,7 +188,8 @@ fn in_time<S: Subject, C: Case>(subject: &S, cpus: usize) -> Option<Measured> {
             core::hint::spin_loop();
         }
         let start = clock::ticks();
-        let limit = Limit(start + clock::from_ms(BOX_MS));
+        let enough = Limit(start + clock::from_ms(LEAST_MS));
+        let limit = Limit(start + clock::from_ms(MOST_MS));
         loop {
             match case.round(subject, limit) {
                 Round::Whole(done) => {
@@ -185,7 +205,7 @@ fn in_time<S: Subject, C: Case>(subject: &S, cpus: usize) -> Option<Measured> {
                     break;
                 }
             }
-            if limit.is_over() {
+            if enough.is_over() {
                 break;
             }
         }

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::cases::{Batch, Boxes, Case, Entries, Growth, Mixed, Pair};
+use super::footprint;
 use super::measure::{Counted, Measured, measure};
 use super::peers::{BuddySystem, LinkedList, Rlsf, Talc};
 use super::subjects::{Floor, Locked, Subject, Twinframe};
@@ -37,6 +38,7 @@ pub(super) fn show() -> Outcome {
     let memory = core::ptr::with_exposed_provenance_mut(start);
     // SAFETY: allocated just now, and freed when nobody uses it any more.
     let region = unsafe { core::slice::from_raw_parts_mut(memory, count * 4096) };
+    footprint::take(region);
     let counted = Counted::find();
     let online = percpu::online();
     let cpus = match counted {
