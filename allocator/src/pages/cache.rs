@@ -160,8 +160,9 @@ pub(crate) struct CpuPages {
     /// One past the last entry that may be used now. Written under the lock of the tree. In the
     /// same range as the top.
     ends: [AtomicU32; STACKS],
-    /// A context on this CPU has pages on their way from a cache to the tree.
-    pub(super) moving: AtomicBool,
+    /// How often a context on this CPU began or ended to have pages on their way from a cache to the tree,
+    /// or a section that is not to be allocated from: odd while there is one.
+    pub(super) moves: AtomicU32,
     /// This CPU is in the reclaim callback.
     pub(super) reclaiming: AtomicBool,
     /// How often an empty stack was filled.
@@ -181,7 +182,7 @@ impl CpuPages {
             tops: core::array::from_fn(|i| AtomicU32::new(BASES[i])),
             bases: core::array::from_fn(|i| BASES[i]),
             ends: core::array::from_fn(|i| AtomicU32::new(BASES[i])),
-            moving: AtomicBool::new(false),
+            moves: AtomicU32::new(0),
             reclaiming: AtomicBool::new(false),
             refills: AtomicUsize::new(0),
             drains: AtomicUsize::new(0),

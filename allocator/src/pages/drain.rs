@@ -8,7 +8,7 @@ use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 use super::cache::{BATCH, CpuPages, Entry, Held};
-use super::pin::Moving;
+use super::pin::{Moving, is_moving};
 use super::shared::{FrameAllocator, Tree};
 use super::stack::Stack;
 use crate::percpu::Claim;
@@ -74,7 +74,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         self.shared
             .cpus
             .get(P::cpu_id())
-            .is_some_and(|cpu| cpu.lock.is_active() || cpu.moving.load(Ordering::Relaxed))
+            .is_some_and(|cpu| cpu.lock.is_active() || is_moving(cpu.moves.load(Ordering::Relaxed)))
     }
 
     /// What handlers put into the caches meanwhile may stay: else they could keep this going for ever.
@@ -233,6 +233,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         tree.recent = None;
         if let Err(busy) = removed {
             tree.zones.reopen(section);
+            tree.arrivals += 1;
             index.insert(section);
             return Err(busy);
         }

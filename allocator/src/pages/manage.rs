@@ -75,6 +75,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         // SAFETY: passed on to the caller; the index has the sections of these zones, since none
         // is half removed.
         let report = unsafe { zones.add_region(&self.shared.index, region, phys, node) }?;
+        tree.arrivals += 1;
         self.note_memory(&tree);
         Ok(report)
     }

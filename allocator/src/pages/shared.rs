@@ -45,9 +45,8 @@ pub(super) struct Shared {
     /// The nodes that have memory, as a set of [bits](Node::bit).
     pub(super) nodes: AtomicU8,
     pub(super) cpus: CpuTable<CpuPages>,
-    /// How many contexts hold pages that are on their way from a cache to the tree, or keep a
-    /// section from being allocated from.
-    pub(super) moving: AtomicUsize,
+    /// How many contexts on CPUs without caches have pages on their way from a cache to the tree.
+    pub(super) strangers: AtomicUsize,
     /// Blocks in caches whose state was not what it had to be.
     pub(super) corrupted: AtomicUsize,
 }
@@ -59,6 +58,8 @@ pub(super) struct Tree<const PAGE_SIZE: usize> {
     pub(super) closing: Option<SectionRef>,
     /// How many CPUs have caches.
     pub(super) cpus: usize,
+    /// How often pages have come that can be allocated.
+    pub(super) arrivals: usize,
     /// Where the last free was.
     pub(super) recent: Option<SectionRef>,
     pub(super) reclaim: Option<Reclaim>,
@@ -91,13 +92,14 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
                 has_normal: AtomicBool::new(false),
                 nodes: AtomicU8::new(0),
                 cpus: CpuTable::new(),
-                moving: AtomicUsize::new(0),
+                strangers: AtomicUsize::new(0),
                 corrupted: AtomicUsize::new(0),
             },
             tree: Line(IrqLock::new(Tree {
                 zones: Zones::new(),
                 closing: None,
                 cpus: 0,
+                arrivals: 0,
                 recent: None,
                 reclaim: None,
             })),

@@ -27,6 +27,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         }
         let mut tree = self.tree.0.lock();
         let (section, pfn) = self.locate(&tree, addr)?;
+        tree.arrivals += 1;
         tree.zones.shrink(section, pfn, count, new_count)
     }
 

@@ -6,6 +6,7 @@ use core::sync::atomic::Ordering;
 use super::cache::{BATCH, CpuPages, Entry, Held, cached, entry};
 use super::frame::Order;
 use super::node::Node;
+use super::pin::is_moving;
 use super::reclaim::ReclaimRequest;
 use super::request::{Demand, PageRequest};
 use super::shared::{FrameAllocator, Tree};
@@ -32,6 +33,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         if self.free_with_spill(&mut tree, addr, count) {
             return Ok(());
         }
+        tree.arrivals += 1;
         let (section, pfn) = self.locate(&tree, addr)?;
         if count == 0 {
             return Err(AllocError::InvalidParam);
@@ -80,6 +82,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
 
     /// Frees blocks that were taken out of a cache.
     pub(super) fn put_back(&self, tree: &mut Tree<PAGE_SIZE>, entries: &[Entry], order: Order) {
+        tree.arrivals += entries.len();
         for entry in entries {
             match self.locate(tree, entry.addr) {
                 Ok((section, pfn)) if section.state(pfn) == cached(order) => {
@@ -138,14 +141,21 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         {
             return Ok((addr, None));
         }
+        let mut seen = None;
         for _ in 0..ROUNDS {
-            if let Ok(taken) = self.allocate_locked(&mut self.tree.0.lock(), demand) {
-                return Ok(taken);
+            let arrivals = {
+                let mut tree = self.tree.0.lock();
+                if let Ok(taken) = self.allocate_locked(&mut tree, demand) {
+                    return Ok(taken);
+                }
+                tree.arrivals
+            };
+            // Nothing has come since the last look: nothing will.
+            if seen.replace(arrivals) == Some(arrivals) {
+                break;
             }
-            if self.drain_all() != 0 || self.wait_for_moving() {
-                continue;
-            }
-            break;
+            self.drain_all();
+            self.wait_for_moving();
         }
         match self.section_count() {
             0 => Err(AllocError::NotInitialized),
@@ -153,17 +163,29 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         }
     }
 
-    /// Waits for pages that other contexts move to the tree; says whether there were any. A
-    /// nested handler does not wait: it may have interrupted such a context.
-    fn wait_for_moving(&self) -> bool {
+    /// Waits for the contexts that are moving pages to the tree. Those that begin only now are not
+    /// waited for: where memory has run out on all CPUs, there is always one that begins. A nested
+    /// handler does not wait at all: it may have interrupted such a context.
+    fn wait_for_moving(&self) {
         const PATIENCE: usize = 1 << 20;
-        if self.shared.moving.load(Ordering::SeqCst) == 0 || self.is_nested() {
-            return false;
+        let wait = |is_over: &dyn Fn() -> bool| {
+            for _ in 0..PATIENCE {
+                if is_over() {
+                    break;
+                }
+                P::relax();
+            }
+        };
+        if self.is_nested() {
+            return;
         }
-        (0..PATIENCE).any(|_| {
-            P::relax();
-            self.shared.moving.load(Ordering::SeqCst) == 0
-        })
+        for (_, cpu) in self.shared.cpus.iter(P::MAX_CPUS) {
+            let moves = cpu.moves.load(Ordering::Acquire);
+            if is_moving(moves) {
+                wait(&|| cpu.moves.load(Ordering::Acquire) != moves);
+            }
+        }
+        wait(&|| self.shared.strangers.load(Ordering::Acquire) == 0);
     }
 
     /// Allocates from the tree, and fills this CPU's cache when that is where the demand came

@@ -4,6 +4,7 @@ mod allocation;
 mod bad_input;
 mod conformance;
 mod defects;
+mod exhaustion;
 mod memory;
 mod model;
 mod nodes;

@@ -1,0 +1,89 @@
+//! How long it takes to find that there is nothing.
+
+use core::sync::atomic::Ordering;
+use std::boxed::Box;
+use std::cell::Cell;
+
+use super::shared::on;
+use super::{GIB, Host, MIB, Memory};
+use crate::{AllocError, FrameAllocator, Platform};
+
+/// The host, on which two other CPUs look for memory all the time: one begins before the other ends.
+struct Relay;
+
+std::thread_local! {
+    /// Whose CPUs do that.
+    static FRAMES: Cell<Option<&'static FrameAllocator<Relay>>> = const { Cell::new(None) };
+    static WAITED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Has the CPU that is not moving pages begin, and then the other one end.
+fn relay(frames: &FrameAllocator<Relay>) {
+    let moves = [1, 2].map(|cpu| &frames.shared.cpus.get(cpu).unwrap().moves);
+    let idle = moves.map(|moves| moves.load(Ordering::Relaxed) % 2 == 0);
+    for (moves, _) in moves.iter().zip(idle).filter(|(_, idle)| *idle) {
+        moves.fetch_add(1, Ordering::Relaxed);
+    }
+    for (moves, _) in moves.iter().zip(idle).filter(|(_, idle)| !idle) {
+        moves.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: as for `Host`, which does all of it.
+unsafe impl Platform for Relay {
+    const MAX_CPUS: usize = 3;
+
+    type IrqState = ();
+
+    fn cpu_id() -> usize {
+        Host::cpu_id()
+    }
+
+    fn virt_to_phys(virt: usize) -> u64 {
+        Host::virt_to_phys(virt)
+    }
+
+    fn phys_to_virt(phys: u64) -> usize {
+        Host::phys_to_virt(phys)
+    }
+
+    fn irq_save() {
+        Host::irq_save();
+    }
+
+    unsafe fn irq_restore((): ()) {
+        // SAFETY: passed on to the caller.
+        unsafe { Host::irq_restore(()) };
+    }
+
+    fn heavy_barrier() {
+        Host::heavy_barrier();
+    }
+
+    fn relax() {
+        WAITED.set(WAITED.get() + 1);
+        if let Some(frames) = FRAMES.get() {
+            relay(frames);
+        }
+    }
+}
+
+#[test]
+fn nobody_waits_until_the_others_have_stopped_looking() {
+    let memory = Memory::new(4 * MIB);
+    let frames: &'static FrameAllocator<Relay> = Box::leak(Box::new(FrameAllocator::new()));
+    // SAFETY: the memory outlives what the test does with the allocator.
+    unsafe { frames.add_region_at(memory.whole(), GIB) }.unwrap();
+    for cpu in [1, 2, 0] {
+        on(cpu, || frames.alloc_pages(1, 0)).unwrap();
+    }
+    while frames.alloc_pages(1, 0).is_ok() {}
+
+    let first = frames.shared.cpus.get(1).unwrap();
+    first.moves.fetch_add(1, Ordering::Relaxed);
+    WAITED.set(0);
+    FRAMES.set(Some(frames));
+    assert_eq!(frames.alloc_pages(1, 0), Err(AllocError::NoMemory));
+    FRAMES.set(None);
+    assert!((1..10).contains(&WAITED.get()), "{} times", WAITED.get());
+}
