@@ -36,6 +36,8 @@ pub(crate) fn trials(stage: &Arc<Stage>) -> Vec<Trial> {
             ("runner::reports_bad_command_line", bad_command_line),
             ("runner::passes_words_by_fw_cfg", words_by_fw_cfg),
             ("runner::sees_power_off_by_acpi", power_off_by_acpi),
+            ("runner::reports_damage_under_stress", damage_under_stress),
+            ("runner::reports_leak_under_stress", leak_under_stress),
         ],
     )
 }
@@ -164,6 +166,31 @@ fn skipped_test(stage: &Stage, name: &str) -> Result<(), Failed> {
     let outcome = judge_tests(&boot.run, &boot.events, &[&meant], Some(machine));
     let headline = "skipped on a machine it is meant for: proof::skips: ";
     expect(&boot.report(&outcome), &[headline])
+}
+
+/// Whose block it was, what happened to it, and the one command that repeats it all.
+fn damage_under_stress(stage: &Stage, name: &str) -> Result<(), Failed> {
+    let boot = boot(stage, name, "test=proof::stress_finds_a_write seed=77")?;
+    boot.is(|outcome| matches!(outcome, Outcome::Panicked(_)))?;
+    boot.says(&[
+        "panic in proof::stress_finds_a_write\n",
+        "stress a_write, seed 77: block 0x",
+        "64 bytes, of CPU 0: at +0x28 is 0x0000000000000bad, where 0x",
+        "there is the 64-byte object at 0x",
+        "history of this address:",
+        "us: taken by CPU 0, kernel/src/suites/stress/spoil.rs:",
+        "to repeat it:\n  qemu-system-x86_64 ",
+        "'test=proof::stress_finds_a_write seed=77'",
+    ])
+}
+
+fn leak_under_stress(stage: &Stage, name: &str) -> Result<(), Failed> {
+    let boot = boot(stage, name, "test=proof::stress_finds_a_leak")?;
+    boot.is(|outcome| matches!(outcome, Outcome::Panicked(_)))?;
+    boot.says(&[
+        "stress a_leak, seed 1: leaks, by the call that allocated:",
+        "1 blocks, 64 bytes: kernel/src/suites/stress/spoil.rs:",
+    ])
 }
 
 /// The kernel refuses, and names what it could not read, to people and to programs.

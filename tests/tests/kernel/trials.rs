@@ -36,12 +36,12 @@ pub(crate) fn tests(stage: &Arc<Stage>) -> Vec<Trial> {
 }
 
 /// `matrix::MACHINE`: everything in one boot; and once as `make run` does it, optimised. Not where many
-/// emulated CPUs share few real ones: there the tests that are meant for it run alone.
+/// emulated CPUs share few real ones, or take turns: there the tests that are meant for it run alone.
 pub(crate) fn matrix(stage: &Arc<Stage>) -> Vec<Trial> {
     const MOST_CPUS: u32 = 8;
     let mut trials: Vec<Trial> = MACHINES
         .iter()
-        .filter(|machine| machine.cpus <= MOST_CPUS)
+        .filter(|machine| machine.cpus <= MOST_CPUS && !machine.is_scheduled())
         .map(|machine| {
             trial(stage, format!("matrix::{}", machine.name), |stage, name| {
                 boots(stage, name, machine, &stage.kernel)

@@ -30,6 +30,7 @@ mod pattern;
 mod producer_consumer;
 mod remote_free;
 mod rig;
+mod spoil;
 mod worker;
 
 use crate::harness::kernel_tests;
@@ -94,5 +95,17 @@ kernel_tests! { "stress", Test:
     /// A drain empties the caches of every CPU, whoever asks for it.
     fn a_drain_reaches_every_cpu() on [smp1, smp2, smp8, smp32] {
         drains::reach_every_cpu();
+    }
+}
+
+kernel_tests! { "proof", Proof:
+    /// A stress in which somebody writes into a live block.
+    fn stress_finds_a_write() on [smp1] {
+        Rig::run("a_write", spoil::write);
+    }
+
+    /// A stress that forgets a block.
+    fn stress_finds_a_leak() on [smp1] {
+        Rig::run("a_leak", spoil::leak);
     }
 }

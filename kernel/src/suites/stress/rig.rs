@@ -77,6 +77,8 @@ impl Rig {
             work(&mut Worker::new(&rig, cpu));
         });
         CURRENT.store(ptr::null_mut(), Ordering::Release);
+        // A CPU comes to this when it has left the handler that it may have been in.
+        work::on_all(&|_| {});
         rig.settle();
         memory::check_if_small();
         rig.summary();
@@ -92,8 +94,8 @@ impl Rig {
 
     /// The rig of the running stress.
     pub(super) fn current() -> Option<&'static Self> {
-        // SAFETY: null, or the rig of `run`, which outlives every interrupt of its stress: no CPU leaves
-        // `storm::during` before its timer calls no handler any more.
+        // SAFETY: null, or the rig of `run`, which waits for every CPU to have left its handlers after it
+        // has taken the pointer back.
         unsafe { CURRENT.load(Ordering::Acquire).as_ref() }
     }
 
