@@ -108,7 +108,7 @@ fn d03_what_users_write_leads_no_free_astray() {
         .collect::<BTreeSet<_>>();
     for (number, (object, layout)) in objects.into_iter().enumerate() {
         on(1 + number % 2, || {
-            assert_eq!(rig.free(object, layout), Ok(()))
+            assert_eq!(rig.free(object, layout), Ok(()));
         });
     }
     assert_eq!(rig.global.validate(), Ok(()));
