@@ -32,6 +32,9 @@ impl fmt::Display for SlabInfo {
             "# name     <active_objs> <num_objs> <objsize> : slabdata <slabs> <partial> <full> <empty>"
         )?;
         for (class, stats) in SizeClass::ALL.iter().zip(&self.classes) {
+            if stats.slabs == 0 {
+                continue;
+            }
             writeln!(
                 f,
                 "size-{:<5} {:>12} {:>10} {:>9} : slabdata {:>7} {:>9} {:>6} {:>7}",

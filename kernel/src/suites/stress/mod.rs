@@ -1,11 +1,11 @@
 //! Stress: every CPU at work, interrupts that allocate, for as long as asked for.
 //!
 //! A stress is one idea of how to be hard on an allocator, in a file of its own. It runs as a
-//! [`Worker`] on every CPU, inside a [`Rig`]: the rig has the time that the stress is given, the timer
-//! interrupts in which a [handler](handler) allocates too, and everything that finds mistakes and tells
+//! [`worker::Worker`] on every CPU, inside a [`rig::Rig`]: the rig has the time that the stress is given, the timer
+//! interrupts in which a [`handler`] allocates too, and everything that finds mistakes and tells
 //! how they came about:
 //!
-//! - every [`Block`] carries a [pattern](pattern) that says whose it is, checked when it is freed;
+//! - every [`block::Block`] carries a [`pattern`] that says whose it is, checked when it is freed;
 //! - the [`history`] remembers what happened to each address lately;
 //! - the [`ledger`] counts what is live, by the call that allocated it;
 //! - afterwards nothing is live, every page is free, the free blocks are those of before, and every
