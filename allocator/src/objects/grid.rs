@@ -9,6 +9,8 @@ pub(crate) struct Grid {
     mask: u32,
     /// The offset after the last object.
     limit: u32,
+    /// How many objects there are.
+    objects: u32,
     /// 2^64 divided by the size of an object, rounded up.
     reciprocal: u64,
 }
@@ -16,15 +18,30 @@ pub(crate) struct Grid {
 impl Grid {
     const fn new(class: SizeClass, page_size: usize) -> Self {
         let bytes = class.slab_pages(page_size) * page_size;
-        let limit = class.objects_in(bytes) * class.size();
+        let objects = class.objects_in(bytes);
         assert!(bytes.is_power_of_two() && bytes <= 1 << 31);
         #[expect(clippy::cast_possible_truncation, reason = "at most 2^31")]
-        let (mask, limit) = ((bytes - 1) as u32, limit as u32);
+        let (mask, objects) = ((bytes - 1) as u32, objects as u32);
+        #[expect(clippy::cast_possible_truncation, reason = "at most 2048")]
+        let size = class.size() as u32;
         Self {
             mask,
-            limit,
+            limit: objects * size,
+            objects,
             reciprocal: (u64::MAX / class.size() as u64) + 1,
         }
+    }
+
+    /// Bytes of a slab.
+    #[inline]
+    pub(crate) const fn bytes(&self) -> usize {
+        self.mask as usize + 1
+    }
+
+    /// Objects of a slab.
+    #[inline]
+    pub(crate) const fn objects(&self) -> usize {
+        self.objects as usize
     }
 
     /// Whether an object of a slab that covers `addr` begins there.
@@ -58,7 +75,7 @@ impl<const PAGE_SIZE: usize> Grids<PAGE_SIZE> {
 impl SizeClass {
     /// Where the objects of a slab of this class lie.
     #[inline]
-    pub(crate) fn grid<const PAGE_SIZE: usize>(self) -> &'static Grid {
+    pub(crate) const fn grid<const PAGE_SIZE: usize>(self) -> &'static Grid {
         let all: &'static [Grid; Self::COUNT] = &Grids::<PAGE_SIZE>::ALL;
         &all[self.index()]
     }

@@ -17,7 +17,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         frames.peek_slab(addr, |entry| {
             let entry = Entry(entry);
             let class = entry.class()?;
-            let start = addr - (addr & (class.slab_pages(PAGE_SIZE) * PAGE_SIZE - 1));
+            let start = addr - (addr & (class.grid::<PAGE_SIZE>().bytes() - 1));
             let object = start + Entry::index::<PAGE_SIZE>(addr, class) * class.size();
             // Refused is the tail of a slab, which is too short for an object.
             entry.check::<PAGE_SIZE>(object, class).ok()?;

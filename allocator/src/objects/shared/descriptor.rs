@@ -52,7 +52,7 @@ const HEAD: usize = size_of::<Shared>().next_multiple_of(align_of::<AtomicWord>(
 
 /// How many words of bits the slabs of a class have.
 const fn words<const PAGE_SIZE: usize>(class: SizeClass) -> usize {
-    bits::words(class.objects_in(class.slab_pages(PAGE_SIZE) * PAGE_SIZE))
+    bits::words(class.grid::<PAGE_SIZE>().objects())
 }
 
 /// Offset of the owner's part.
@@ -88,10 +88,12 @@ impl SharedRef {
     }
 
     /// The CPU whose heap the slab is in. Never changes.
+    #[inline]
     pub(super) fn owner(self) -> usize {
         usize::from(self.shared().owner.load(Ordering::Relaxed))
     }
 
+    #[inline]
     pub(super) fn class(self) -> SizeClass {
         let index = usize::from(self.shared().class.load(Ordering::Relaxed));
         SizeClass::ALL[index.min(SizeClass::COUNT - 1)]
@@ -218,7 +220,7 @@ impl<const PAGE_SIZE: usize> Descriptors<PAGE_SIZE> {
         let descriptor = SharedRef(slot.cast());
         // SAFETY: nobody else knows this slab yet.
         let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
-        let objects = class.objects_in(class.slab_pages(PAGE_SIZE) * PAGE_SIZE);
+        let objects = class.grid::<PAGE_SIZE>().objects();
         owned
             .slab(descriptor.slab_ref())
             .describe(class, base, objects);

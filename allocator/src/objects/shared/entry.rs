@@ -42,10 +42,10 @@ impl Entry {
             return Err(AllocError::InvalidParam);
         }
         // A slab is a block, and blocks are aligned to their size.
-        let bytes = class.slab_pages(PAGE_SIZE) * PAGE_SIZE;
+        let bytes = class.grid::<PAGE_SIZE>().bytes();
         let offset = addr & (bytes - 1);
         let index = class.quotient(offset);
-        if index * class.size() != offset || index >= class.objects_in(bytes) {
+        if index * class.size() != offset || index >= class.grid::<PAGE_SIZE>().objects() {
             return Err(AllocError::NotAllocated);
         }
         self.descriptor().ok_or(AllocError::NotFound)
@@ -70,7 +70,7 @@ impl Entry {
 
     /// Which object of its slab lies at `addr`.
     pub(super) fn index<const PAGE_SIZE: usize>(addr: usize, class: SizeClass) -> usize {
-        let bytes = class.slab_pages(PAGE_SIZE) * PAGE_SIZE;
+        let bytes = class.grid::<PAGE_SIZE>().bytes();
         class.quotient(addr & (bytes - 1))
     }
 

@@ -64,7 +64,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     /// Makes the objects of a fresh slab at `base` look like freed ones: the free of an object that was
     /// never handed out is a double free, too.
     pub(super) fn prepare(&self, base: usize, class: SizeClass) {
-        let objects = class.objects_in(class.slab_pages(PAGE_SIZE) * PAGE_SIZE);
+        let objects = class.grid::<PAGE_SIZE>().objects();
         for addr in (0..objects).map(|index| base + index * class.size()) {
             if let Some(fill) = P::HARDENING.fill() {
                 // SAFETY: the slab is new, so nobody uses it.

@@ -23,7 +23,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     ) -> AllocResult<NonNull<u8>> {
         /// What a drain finds may be taken by others before this CPU comes to it.
         const ROUNDS: usize = 64;
-        let slab = PageRequest::new(class.slab_pages(PAGE_SIZE));
+        let slab = PageRequest::new(class.grid::<PAGE_SIZE>().bytes() / PAGE_SIZE);
         for _ in 0..ROUNDS {
             let added = match self.cpu(frames) {
                 Some(cpu) => {

@@ -25,7 +25,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         base: usize,
     ) -> AllocResult {
         let _pinned = Pinned::<P>::new();
-        let count = class.slab_pages(PAGE_SIZE);
+        let count = class.grid::<PAGE_SIZE>().bytes() / PAGE_SIZE;
         let id = P::cpu_id();
         let Some(cpu) = self.cpus.get(id) else {
             give_pages(frames, base, count);
@@ -65,7 +65,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     pub(super) fn retire(&self, frames: &FrameAllocator<P, PAGE_SIZE>, slab: SlabRef) -> usize {
         let descriptor = SharedRef::from_slab_ref(slab);
         let base = descriptor.base();
-        let count = descriptor.class().slab_pages(PAGE_SIZE);
+        let count = descriptor.class().grid::<PAGE_SIZE>().bytes() / PAGE_SIZE;
         // SAFETY: nothing of the slab is in use.
         let unmarked = unsafe { frames.set_slab(base, core::ptr::null_mut()) };
         debug_assert_eq!(unmarked, Ok(()));
