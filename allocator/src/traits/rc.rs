@@ -11,6 +11,22 @@ use super::{AllocResult, ByteAllocator};
 /// A handle on a byte allocator that may be cloned: every collection that holds one allocates from
 /// the same memory. The allocator and the count of handles lie in that memory themselves, so no other
 /// heap is needed. For one thread.
+///
+/// ```
+/// use allocator_api2::vec::Vec;
+/// use twinframe::bittree::BitTree;
+/// use twinframe::traits::AllocatorRc;
+///
+/// # let mut pool = vec![0u8; 1 << 20];
+/// // SAFETY: the pool outlives all handles and collections, and is used through them only.
+/// let heap = unsafe { AllocatorRc::new(BitTree::new(), &mut pool) }?;
+/// let mut squares = Vec::new_in(heap.clone());
+/// squares.extend((0..1000_u64).map(|number| number * number));
+/// let mut bytes = Vec::new_in(heap.clone());
+/// bytes.resize(1000, 0_u8);
+/// assert!(heap.with(|tree| tree.used_bytes()) >= 9000);
+/// # Ok::<(), twinframe::AllocError>(())
+/// ```
 pub struct AllocatorRc<A: ByteAllocator> {
     shared: NonNull<Shared<A>>,
 }
