@@ -30,6 +30,15 @@ const HARDENED: [&str; 5] = [
     "--features=hardened,init_on_free,fault_injection",
 ];
 
+/// The examples in the documentation of what further features of the allocator offer.
+const EXAMPLES: [&str; 5] = [
+    "test",
+    "--no-fail-fast",
+    "--package=twinframe",
+    "--doc",
+    "--features=allocator_api2,conformance",
+];
+
 /// Runs every test there is, shows cargo's output as it comes, and ends with the sum. With `arguments`,
 /// runs what they select of `cargo test`.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<ExitCode> {
@@ -43,7 +52,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<ExitC
         models.args(MODELS).env("RUSTFLAGS", "--cfg loom");
         let mut hardened = self::cargo(workspace);
         hardened.args(HARDENED);
-        for further in [hardened, models] {
+        let mut examples = self::cargo(workspace);
+        examples.args(EXAMPLES);
+        for further in [hardened, examples, models] {
             let of_further = follow(further, &mut sum)?;
             if status.success() {
                 status = of_further;
