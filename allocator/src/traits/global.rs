@@ -3,7 +3,7 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use super::{BaseAllocator, ByteAllocator, PageAllocator, plain};
+use super::{BaseAllocator, ByteAllocator, PageAllocator, plain, plain_at};
 use crate::{AllocResult, GlobalAllocator, PageRequest, Platform};
 
 macro_rules! implement {
@@ -62,7 +62,7 @@ macro_rules! implement {
             ) -> AllocResult<usize> {
                 self.frames()
                     .alloc_pages_at(base, count, align)
-                    .map_err(plain)
+                    .map_err(plain_at)
             }
 
             fn total_pages(&self) -> usize {

@@ -106,8 +106,8 @@ pub trait PageAllocator: BaseAllocator {
     ///
     /// # Errors
     ///
-    /// As [`alloc_pages`](Self::alloc_pages); `NoMemory` if not all of them are free, and
-    /// `InvalidParam` or `NoMemory` if not all of them are under management.
+    /// As [`alloc_pages`](Self::alloc_pages); `InvalidParam` also if the first of them is not under
+    /// management or is not aligned; `NoMemory` if not all of them are free.
     fn alloc_pages_at(&mut self, base: usize, count: usize, align: usize) -> AllocResult<usize>;
 
     /// Pages under management.

@@ -63,6 +63,14 @@ fn plain(error: AllocError) -> AllocError {
     }
 }
 
+/// The same, for an address at which pages are asked for.
+fn plain_at(error: AllocError) -> AllocError {
+    match error {
+        AllocError::NotFound => AllocError::InvalidParam,
+        other => plain(other),
+    }
+}
+
 /// The memory from `start` on, for allocators that take a slice.
 fn range(start: usize, size: usize) -> AllocResult<core::ptr::NonNull<[u8]>> {
     start.checked_add(size).ok_or(AllocError::InvalidParam)?;

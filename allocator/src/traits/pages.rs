@@ -1,6 +1,6 @@
 //! The page allocators of this crate behind [`PageAllocator`].
 
-use super::{BaseAllocator, PageAllocator, plain, range};
+use super::{BaseAllocator, PageAllocator, plain, plain_at, range};
 use crate::{AllocResult, BuddyAllocator, FrameAllocator, Platform};
 
 /// Physical addresses are taken to be the virtual ones.
@@ -24,7 +24,7 @@ impl<const PAGE_SIZE: usize> PageAllocator for BuddyAllocator<PAGE_SIZE> {
     }
 
     fn alloc_pages_at(&mut self, base: usize, count: usize, align: usize) -> AllocResult<usize> {
-        self.alloc_pages_at(base, count, align).map_err(plain)
+        self.alloc_pages_at(base, count, align).map_err(plain_at)
     }
 
     fn total_pages(&self) -> usize {
@@ -69,7 +69,7 @@ macro_rules! implement {
                 count: usize,
                 align: usize,
             ) -> AllocResult<usize> {
-                FrameAllocator::alloc_pages_at(self, base, count, align).map_err(plain)
+                FrameAllocator::alloc_pages_at(self, base, count, align).map_err(plain_at)
             }
 
             fn total_pages(&self) -> usize {

@@ -3,7 +3,7 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use super::candidate::{Point, Trial, Verdict, require};
+use super::candidate::{Point, Trial, Verdict, is_refusal, require};
 use super::chain::Chain;
 use super::ground::lies_in;
 use crate::conformance::random::Random;
@@ -308,13 +308,6 @@ fn overlap<A: ByteAllocator>(trial: &mut Trial<A>) -> Verdict {
     }
     require!(trial.allocator.total_bytes() == total, "the total changed");
     Ok(())
-}
-
-fn is_refusal(result: AllocResult) -> bool {
-    matches!(
-        result,
-        Err(AllocError::NotAllocated | AllocError::InvalidParam)
-    )
 }
 
 const SIZES: [usize; 4] = [16, 100, 2000, 20_000];

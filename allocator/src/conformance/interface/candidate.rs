@@ -4,8 +4,8 @@ use core::fmt::{self, Write};
 
 use super::ground::Ground;
 use super::{bytes, ids, pages};
-use crate::AllocResult;
 use crate::traits::{BaseAllocator, ByteAllocator, IdAllocator, PageAllocator};
+use crate::{AllocError, AllocResult};
 
 /// An allocator, and what is known about it.
 pub struct Candidate<A> {
@@ -66,6 +66,14 @@ macro_rules! require {
     };
 }
 pub(super) use require;
+
+/// Whether a free was refused with one of the errors for that.
+pub(super) fn is_refusal(result: AllocResult) -> bool {
+    matches!(
+        result,
+        Err(AllocError::NotAllocated | AllocError::InvalidParam)
+    )
+}
 
 /// One thing that users rely on.
 pub(super) struct Point<A> {

@@ -10,6 +10,7 @@ mod candidate;
 mod chain;
 mod ground;
 mod ids;
+mod page_frees;
 mod pages;
 mod peers;
 mod roster;

@@ -2,6 +2,7 @@
 
 use super::candidate::{Point, Trial, Verdict, require};
 use super::ground::lies_in;
+use super::page_frees::{free_elsewhere, free_inside, free_twice};
 use crate::conformance::random::Random;
 use crate::traits::PageAllocator;
 use crate::{AllocError, AllocResult};
@@ -27,7 +28,7 @@ pub(super) fn points<A: PageAllocator>() -> [Point<A>; 14] {
 }
 
 impl<A: PageAllocator> Trial<A> {
-    fn free_pages(&mut self, addr: usize, count: usize) -> AllocResult {
+    pub(super) fn free_pages(&mut self, addr: usize, count: usize) -> AllocResult {
         // SAFETY: the checks own what they free and do not use it afterwards, or free what the
         // candidate claims to refuse.
         unsafe { self.allocator.dealloc_pages(addr, count) }
@@ -240,7 +241,10 @@ fn given_addresses<A: PageAllocator>(trial: &mut Trial<A>) -> Verdict {
     }
     let (apart, _) = trial.ground.apart;
     let refused = trial.allocator.alloc_pages_at(apart, 1, page);
-    require!(refused.is_err(), "an address that is not its own");
+    require!(
+        refused == Err(AllocError::InvalidParam),
+        "an address that is not its own"
+    );
     Ok(())
 }
 
@@ -326,74 +330,5 @@ fn overlap<A: PageAllocator>(trial: &mut Trial<A>) -> Verdict {
         require!(refused, "the same memory is taken twice");
     }
     require!(trial.allocator.total_pages() == total, "the total changed");
-    Ok(())
-}
-
-fn is_refusal(result: AllocResult) -> bool {
-    matches!(
-        result,
-        Err(AllocError::NotAllocated | AllocError::InvalidParam)
-    )
-}
-
-/// Pages that are free already are not freed again.
-fn free_twice<A: PageAllocator>(trial: &mut Trial<A>) -> Verdict {
-    trial.begin()?;
-    for count in [1, 5, 64] {
-        let Ok(addr) = trial.allocator.alloc_pages(count, A::PAGE_SIZE) else {
-            return Err("no memory");
-        };
-        require!(trial.free_pages(addr, count) == Ok(()), "a free is refused");
-        for _ in 0..2 {
-            let used = trial.allocator.used_pages();
-            require!(is_refusal(trial.free_pages(addr, count)), "freed twice");
-            require!(
-                trial.allocator.used_pages() == used,
-                "a refusal has effects"
-            );
-            trial.settle();
-        }
-    }
-    Ok(())
-}
-
-/// Neither a part of a run is freed, nor more than it.
-fn free_inside<A: PageAllocator>(trial: &mut Trial<A>) -> Verdict {
-    trial.begin()?;
-    let Ok(addr) = trial.allocator.alloc_pages(8, A::PAGE_SIZE) else {
-        return Err("no memory");
-    };
-    let Ok(beside) = trial.allocator.alloc_pages(8, A::PAGE_SIZE) else {
-        return Err("no memory");
-    };
-    let used = trial.allocator.used_pages();
-    for (page, count) in [(0, 3), (3, 1), (7, 1), (4, 4), (0, 16)] {
-        let refused = is_refusal(trial.free_pages(addr + page * A::PAGE_SIZE, count));
-        require!(refused, "a part of a run is freed");
-    }
-    require!(is_refusal(trial.free_pages(addr + 1, 8)), "not a page");
-    require!(
-        trial.allocator.used_pages() == used,
-        "a refusal has effects"
-    );
-    require!(trial.free_pages(addr, 8) == Ok(()), "a free is refused");
-    require!(trial.free_pages(beside, 8) == Ok(()), "a free is refused");
-    Ok(())
-}
-
-/// What never was memory of the allocator is not freed.
-fn free_elsewhere<A: PageAllocator>(trial: &mut Trial<A>) -> Verdict {
-    trial.begin()?;
-    let (apart, _) = trial.ground.apart;
-    let used = trial.allocator.used_pages();
-    for addr in [apart, 0, usize::MAX & !(A::PAGE_SIZE - 1)] {
-        for count in [1, 8, usize::MAX] {
-            require!(is_refusal(trial.free_pages(addr, count)), "freed");
-        }
-    }
-    require!(
-        trial.allocator.used_pages() == used,
-        "a refusal has effects"
-    );
     Ok(())
 }
