@@ -6,7 +6,7 @@ TWINFRAME = $(CARGO) run -q -p twinframe-tests --
 # Clippy and rustdoc of the kernel have a target directory of their own, beside the one of its builds.
 LINT_KERNEL = -p twinframe-kernel --target $$triple --target-dir target/lint-kernel
 
-.PHONY: help run stress test kernel lint qemu storm bench clean
+.PHONY: help run stress test kernel lint qemu storm asan fuzz bench clean
 
 help: ## list the targets and the knobs
 	@echo 'make TARGET [KNOB=VALUE ...]'
@@ -52,6 +52,26 @@ qemu: ## get QEMU if it is missing (Debian, Ubuntu), or say how
 
 storm: ## run the host's stress tests, threads and signals against each other, for 20 seconds each
 	STORM_SECONDS=20 $(CARGO) test -q -p twinframe --lib -- storm timers --nocapture
+
+# Sanitizers and coverage are unstable flags, which a stable compiler takes when it is told that it builds
+# itself. Its precompiled standard library does: what is to be watched is the allocator.
+HOST = $$(rustc -vV | sed -n 's/^host: //p')
+UNSTABLE = RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address $(1)" $(CARGO)
+COVERAGE = -Cpasses=sancov-module -Ccodegen-units=1 --cfg fuzzing $(addprefix -Cllvm-args=-sanitizer-coverage-, \
+    level=4 inline-8bit-counters pc-table trace-compares)
+FUZZ_SECONDS ?= 60
+
+asan: ## run the allocator's tests with the address sanitizer, also hardened
+	$(call UNSTABLE,) test -p twinframe --lib --target $(HOST) --target-dir target/asan
+	$(call UNSTABLE,) test -p twinframe --lib --target $(HOST) --target-dir target/asan \
+	    --features hardened,init_on_free,fault_injection
+
+fuzz: ## fuzz each target for FUZZ_SECONDS (60), with the address sanitizer; keeps what it finds in fuzz/
+	cd fuzz && $(call UNSTABLE,$(COVERAGE)) build --release --target $(HOST)
+	cd fuzz && for target in frames hardened objects pages; do \
+	    mkdir -p corpus/$$target artifacts/$$target && \
+	    target/$(HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=2000 \
+	        -artifact_prefix=artifacts/$$target/ corpus/$$target || exit 1; done
 
 bench: ## measure Twinframe beside other allocators on this host
 	@$(CARGO) run -q --release -p twinframe-bench --features mallocs -- --json target/twinframe/bench.json
