@@ -12,6 +12,7 @@ use twinframe::{
 };
 
 use crate::arch::{percpu, work};
+use crate::console::println;
 use crate::harness::{Outcome, kernel_tests};
 use crate::memory::HEAP;
 use crate::platform::Machine;
@@ -56,6 +57,7 @@ unsafe impl Platform for Watched {
     }
 
     fn misuse(what: &Misuse) {
+        println!("misuse: {what}");
         let mut reports = REPORTS.lock();
         if let Some(place) = reports.iter_mut().find(|place| place.is_none()) {
             *place = Some(*what);
