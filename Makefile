@@ -59,18 +59,18 @@ HOST = $$(rustc -vV | sed -n 's/^host: //p')
 UNSTABLE = RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address $(1)" $(CARGO)
 COVERAGE = -Cpasses=sancov-module -Ccodegen-units=1 --cfg fuzzing $(addprefix -Cllvm-args=-sanitizer-coverage-, \
     level=4 inline-8bit-counters pc-table trace-compares)
-FUZZ_SECONDS ?= 60
+SECONDS ?= 60
 
 asan: ## run the allocator's tests with the address sanitizer, also hardened
 	$(call UNSTABLE,) test -p twinframe --lib --target $(HOST) --target-dir target/asan
 	$(call UNSTABLE,) test -p twinframe --lib --target $(HOST) --target-dir target/asan \
 	    --features hardened,init_on_free,fault_injection
 
-fuzz: ## fuzz each target for FUZZ_SECONDS (60), with the address sanitizer; keeps what it finds in fuzz/
+fuzz: ## fuzz each target for SECONDS (60), with the address sanitizer; keeps what it finds in fuzz/
 	cd fuzz && $(call UNSTABLE,$(COVERAGE)) build --release --target $(HOST)
-	cd fuzz && for target in frames hardened objects pages; do \
+	cd fuzz && for target in bittree frames hardened objects pages; do \
 	    mkdir -p corpus/$$target artifacts/$$target && \
-	    target/$(HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=2000 \
+	    target/$(HOST)/release/$$target -max_total_time=$(SECONDS) -max_len=2000 \
 	        -artifact_prefix=artifacts/$$target/ corpus/$$target || exit 1; done
 
 bench: ## measure Twinframe beside other allocators on this host
