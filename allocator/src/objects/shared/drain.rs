@@ -23,12 +23,12 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         self.end_quarantine(frames);
         let is_nested = self.is_nested();
         let Some(exclusive) = self.try_exclusive() else {
-            // Somebody is at it. The barrier answers those who wait for this CPU in theirs.
+            // Somebody is at it. Barriers of one's own would only hold them up.
             if is_nested {
                 return 0;
             }
             while self.is_exclusive() {
-                P::heavy_barrier();
+                P::relax();
             }
             // What there was, they have brought back.
             return 1;
@@ -77,7 +77,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             if let Some(exclusive) = self.try_exclusive() {
                 break exclusive;
             }
-            P::heavy_barrier();
+            P::relax();
         };
         self.visit_claimed(&exclusive, false, |cpu, claimed| {
             cpu.forget_window();
