@@ -27,7 +27,7 @@ help: ## list the targets and the knobs
 #  MINUTES=  ## how long `make stress` takes in all (default: 10)
 #  TIMEOUT=  ## seconds after which the run counts as hung (default: 300, and what MINUTES= gives)
 
-run: qemu ## boot the kernel and run its tests, live; exit with 0 only if all passed
+run: qemu ## boot the kernel, run its tests and the comparison, live; exit with 0 only if all passed
 	@$(TWINFRAME) run
 
 stress: qemu ## run the stress suite for long (MINUTES=30 SMP=8 ...), with a line every few seconds
@@ -73,8 +73,9 @@ fuzz: ## fuzz each target for SECONDS (60), with the address sanitizer; keeps wh
 	    target/$(HOST)/release/$$target -max_total_time=$(SECONDS) -max_len=2000 \
 	        -artifact_prefix=artifacts/$$target/ corpus/$$target || exit 1; done
 
-bench: ## measure Twinframe beside other allocators on this host
+bench: qemu ## measure Twinframe beside other allocators: in time on this host, in instructions in the kernel
 	@$(CARGO) run -q --release -p twinframe-bench --features mallocs -- --json target/twinframe/bench.json
+	@MACHINE=icount SUITE=comparison $(TWINFRAME) run
 
 clean: ## remove everything that was built
 	$(CARGO) clean
