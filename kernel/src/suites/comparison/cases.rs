@@ -22,6 +22,9 @@ pub(super) trait Case {
     fn round<S: Subject>(&mut self, subject: &S, limit: Limit) -> Round;
 }
 
+/// By how much there is less work than the names say: what is not optimised is not measured, but runs.
+pub(super) const SCALE: usize = if cfg!(debug_assertions) { 20 } else { 1 };
+
 /// Operations between two looks at the clock.
 const LOOK: usize = 64;
 
@@ -108,7 +111,7 @@ impl<const SIZE: usize, const COUNT: usize, const ORDER: u8> Case for Batch<SIZE
 
     /// All CPUs together have as many objects as one alone.
     fn new(cpus: usize) -> Self {
-        let count = COUNT / cpus;
+        let count = (COUNT / SCALE / cpus).max(1);
         Self {
             objects: Vec::with_capacity(count),
             random: Rng::with_seed(7),
@@ -154,7 +157,7 @@ impl Case for Mixed {
     const NAME: &'static str = "16 to 2048 B, 4,000 live";
 
     fn new(cpus: usize) -> Self {
-        let count = 4_000 / cpus;
+        let count = (4_000 / SCALE / cpus).max(1);
         Self {
             live: Vec::with_capacity(count),
             random: Rng::with_seed(11),
@@ -204,7 +207,7 @@ impl Case for Growth {
     const NAME: &'static str = "3,000,000 pushes to a vector";
 
     fn new(cpus: usize) -> Self {
-        Self(3_000_000 / u32::try_from(cpus).unwrap_or(1))
+        Self(u32::try_from(3_000_000 / SCALE / cpus).unwrap_or(0))
     }
 
     fn round<S: Subject>(&mut self, subject: &S, _: Limit) -> Round {
@@ -226,7 +229,7 @@ impl Case for Entries {
     const NAME: &'static str = "B-tree of 50,000 entries";
 
     fn new(cpus: usize) -> Self {
-        Self(50_000 / cpus)
+        Self(50_000 / SCALE / cpus)
     }
 
     fn round<S: Subject>(&mut self, subject: &S, limit: Limit) -> Round {

@@ -1,5 +1,6 @@
 //! The other allocators.
 
+use alloc::boxed::Box;
 use core::alloc::Layout;
 use core::ptr::{NonNull, null_mut};
 
@@ -53,14 +54,14 @@ impl Heap for BuddySystem {
     }
 }
 
-/// `rlsf`: two levels of segregated fits.
-pub(super) struct Rlsf(rlsf::Tlsf<'static, u32, u32, 28, 32>);
+/// `rlsf`: two levels of segregated fits. Its tables are too large to be moved about on a kernel's stack.
+pub(super) struct Rlsf(Box<rlsf::Tlsf<'static, u32, u32, 28, 32>>);
 
 impl Heap for Rlsf {
     const NAME: &'static str = "rlsf";
 
     fn new(region: &mut [u8]) -> Option<Self> {
-        let mut heap = rlsf::Tlsf::new();
+        let mut heap = Box::new(rlsf::Tlsf::new());
         // SAFETY: the memory is this heap's as long as it exists.
         unsafe { heap.insert_free_block_ptr(NonNull::from(region)) }?;
         Some(Self(heap))

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::cases::{Batch, Boxes, Case, Entries, Growth, Mixed, Pair};
+use super::cases::{Batch, Boxes, Case, Entries, Growth, Mixed, Pair, SCALE};
 use super::footprint;
 use super::measure::{Counted, Measured, measure};
 use super::peers::{BuddySystem, LinkedList, Rlsf, Talc};
@@ -15,8 +15,12 @@ use crate::harness::Outcome;
 use crate::memory::HEAP;
 use crate::suites::free_pages;
 
-/// The region that each subject gets, as an order of pages: 64 MiB, or what there is.
-const ORDERS: [u32; 3] = [14, 13, 12];
+/// The region that each subject gets, as an order of pages: 64 MiB, or what there is; less for less work.
+const ORDERS: [u32; 3] = if cfg!(debug_assertions) {
+    [12, 11, 10]
+} else {
+    [14, 13, 12]
+};
 
 /// What is measured on.
 struct Bench {
@@ -33,7 +37,7 @@ pub(super) fn show() -> Outcome {
         .map(|order| 1_usize << order)
         .find_map(|count| HEAP.alloc_pages(count, 0).ok().map(|start| (start, count)));
     let Some((start, count)) = block else {
-        return Outcome::Skip("there are no 16 MiB in a piece");
+        return Outcome::Skip("there is no large block of memory");
     };
     let memory = core::ptr::with_exposed_provenance_mut(start);
     // SAFETY: allocated just now, and freed when nobody uses it any more.
@@ -85,6 +89,11 @@ impl Bench {
             "(the peers behind a spin lock with interrupts masked; ~: a round was cut short; (nothing): the work \
              without an allocator)"
         );
+        if SCALE != 1 {
+            println!(
+                "(no optimisation: only 1/{SCALE} of the work, and figures that mean nothing)"
+            );
+        }
         print(format_args!("{:<32}", ""));
         for cpus in &self.cpus {
             let word = if *cpus == 1 { "CPU" } else { "CPUs" };
