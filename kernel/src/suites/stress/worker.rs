@@ -20,6 +20,7 @@ use crate::whereabouts;
 pub(super) struct Worker<'a> {
     rig: &'a Rig,
     cpu: usize,
+    is_handler: bool,
     pub(super) random: Rng,
     /// When the last report was, and after how many operations; for the CPU that reports.
     last: Option<(u64, u64)>,
@@ -33,6 +34,7 @@ impl<'a> Worker<'a> {
         });
         let mut worker = Self::in_interrupt(rig, cpu, rig.seed ^ name ^ (cpu as u64) << 32);
         worker.last = (cpu == 0).then_some((0, 0));
+        worker.is_handler = false;
         worker
     }
 
@@ -41,6 +43,7 @@ impl<'a> Worker<'a> {
         Self {
             rig,
             cpu,
+            is_handler: true,
             random: Rng::with_seed(seed),
             last: None,
         }
@@ -261,6 +264,9 @@ impl<'a> Worker<'a> {
     }
 
     fn note(&self, block: &Block, what: What) {
+        if !self.is_handler {
+            storm::progress();
+        }
         let us = self.rig.now_us();
         let history = &self.rig.history;
         history.note(block.address(), what, self.cpu, block.site, us);
