@@ -64,6 +64,10 @@ pub(super) fn work(worker: &mut Worker<'_>) {
                 if let Some(block) = page_churn::any(worker) {
                     live.insert(worker, block);
                 }
+                // The standard collections cannot bear to find nothing.
+                if HEAP.allocated_bytes() > HEAP.managed_bytes() / 2 {
+                    live.clear(worker);
+                }
             }
             _ => {
                 let layout = any_layout(worker);

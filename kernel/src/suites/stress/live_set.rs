@@ -12,12 +12,14 @@ pub(super) struct LiveSet {
 }
 
 impl LiveSet {
-    /// Room for `most` blocks. This is the only time it allocates.
+    /// Room for `most` blocks. This is the only time it allocates: from others that may have taken all memory
+    /// already, and give it back.
     pub(super) fn new(most: usize) -> Self {
-        Self {
-            blocks: Vec::with_capacity(most),
-            most,
+        let mut blocks = Vec::new();
+        while blocks.try_reserve_exact(most).is_err() {
+            core::hint::spin_loop();
         }
+        Self { blocks, most }
     }
 
     pub(super) const fn len(&self) -> usize {
