@@ -1,10 +1,36 @@
-//! The other allocators.
+//! The other allocators, and Twinframe's own for small memories.
 
 use alloc::boxed::Box;
 use core::alloc::Layout;
 use core::ptr::{NonNull, null_mut};
 
+use twinframe::bittree;
+
 use super::subjects::{Heap, resized};
+
+/// `twinframe::bittree`: chunks of 2 MiB at most, with a bit for each pair of buddies.
+pub(super) struct BitTree(bittree::BitTree);
+
+impl Heap for BitTree {
+    const NAME: &'static str = "twinframe::bittree";
+
+    fn new(region: &mut [u8]) -> Option<Self> {
+        let mut tree = bittree::BitTree::new();
+        // SAFETY: the memory is this heap's as long as it exists.
+        unsafe { tree.add_chunks(NonNull::from(region)) }.ok()?;
+        Some(Self(tree))
+    }
+
+    fn alloc(&mut self, layout: Layout) -> *mut u8 {
+        self.0.alloc(layout).map_or(null_mut(), NonNull::as_ptr)
+    }
+
+    unsafe fn free(&mut self, memory: NonNull<u8>, layout: Layout) {
+        // SAFETY: passed on to the caller.
+        let freed = unsafe { self.0.dealloc(memory, layout) };
+        debug_assert_eq!(freed, Ok(()));
+    }
+}
 
 /// `linked_list_allocator`: one list of holes in address order.
 pub(super) struct LinkedList(linked_list_allocator::Heap);

@@ -6,7 +6,7 @@ use core::fmt;
 use super::cases::{Batch, Boxes, Case, Entries, Growth, Mixed, Pair, SCALE};
 use super::footprint;
 use super::measure::{Counted, Measured, measure};
-use super::peers::{BuddySystem, LinkedList, Rlsf, Talc};
+use super::peers::{BitTree, BuddySystem, LinkedList, Rlsf, Talc};
 use super::subjects::{Floor, Locked, Subject, Twinframe};
 use crate::arch::{clock, percpu};
 use crate::console::{print, println};
@@ -105,6 +105,7 @@ impl Bench {
     fn case<C: Case>(&mut self) {
         println!("{}", C::NAME);
         self.subject::<Twinframe, C>();
+        self.subject::<Locked<BitTree>, C>();
         self.subject::<Locked<LinkedList>, C>();
         self.subject::<Locked<BuddySystem>, C>();
         self.subject::<Locked<Rlsf>, C>();
