@@ -15,6 +15,8 @@ enum Change {
     None,
     /// The first so many pages suit, and the rest is given back.
     Shrink(usize),
+    /// So many pages suit, if those behind are free; else the contents move.
+    Grow(usize),
     /// The contents move.
     Move,
 }
@@ -30,7 +32,7 @@ impl Change {
                 match count(old).checked_sub(count(new)) {
                     Some(0) => Self::None,
                     Some(_) => Self::Shrink(count(new)),
-                    None => Self::Move,
+                    None => Self::Grow(count(new)),
                 }
             }
             _ => Self::Move,
@@ -41,7 +43,8 @@ impl Change {
 impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     /// Makes what was allocated for `old` an allocation for `new`, and returns where it is then. The
     /// bytes that both have are kept. It stays where it is if both have the same class or number of
-    /// pages, and if fewer pages will do: the others are free at once.
+    /// pages, if fewer pages will do (the others are free at once), and if the pages that it takes more
+    /// are those behind it and free.
     ///
     /// # Errors
     ///
@@ -68,7 +71,9 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
                 unsafe { self.frames().shrink_pages(ptr.addr().get(), count, pages) }?;
                 Ok(ptr)
             }
-            Change::Move => {
+            // SAFETY: the caller owns the memory.
+            Change::Grow(pages) if unsafe { self.grow(ptr, old, pages) } => Ok(ptr),
+            Change::Grow(_) | Change::Move => {
                 let moved = self.alloc(new)?;
                 let kept = old.size().min(new.size());
                 // SAFETY: both are at least `kept` bytes long, and the new one overlaps nothing that is
@@ -81,6 +86,19 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
                 Ok(moved)
             }
         }
+    }
+}
+
+impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
+    /// Whether the pages of a layout could be made so many where they are.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` was allocated for `old`, and is the caller's.
+    unsafe fn grow(&self, ptr: NonNull<u8>, old: Layout, pages: usize) -> bool {
+        let count = large_pages::<PAGE_SIZE>(old.size());
+        // SAFETY: the caller owns them.
+        unsafe { self.frames().grow_pages(ptr.addr().get(), count, pages) }.is_ok()
     }
 }
 
@@ -104,6 +122,8 @@ mod tests {
             (layout(5000, 8), layout(4096, 8), Change::Shrink(1)),
             (layout(90_000, 8), layout(2049, 4096), Change::Shrink(1)),
             (layout(0, 4096), layout(1, 4096), Change::None),
+            (layout(5000, 8), layout(8193, 8), Change::Grow(3)),
+            (layout(5000, 8), layout(8193, 0x2000), Change::Move),
         ] {
             assert_eq!(plan(old, new), expected, "{old:?} to {new:?}");
         }

@@ -1,4 +1,4 @@
-//! Giving back the end of an allocation while its beginning stays in use.
+//! Moving the end of an allocation while its beginning stays in use.
 
 use super::frame::{Blocks, Order, Pfn};
 use super::section::Section;
@@ -29,6 +29,33 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         let (section, pfn) = self.locate(&tree, addr)?;
         tree.arrivals += 1;
         tree.zones.shrink(section, pfn, count, new_count)
+    }
+
+    /// Makes the `count` pages that were allocated at `addr` an allocation of exactly `new_count` pages,
+    /// if those behind it are free, and in their zone more than its reserve.
+    ///
+    /// Takes the lock of the tree, for a time that grows with the number of blocks that the two
+    /// allocations consist of: at most four times the order.
+    ///
+    /// # Errors
+    ///
+    /// As [`dealloc_pages`](Self::dealloc_pages) for `addr` and `count`; `InvalidParam` also for a
+    /// `new_count` below the number of pages allocated, or above the largest block; `NoMemory` if the
+    /// pages behind are not to be had.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the pages.
+    pub unsafe fn grow_pages(&self, addr: usize, count: usize, new_count: usize) -> AllocResult {
+        if new_count > Order::MAX.pages() {
+            return Err(AllocError::InvalidParam);
+        }
+        let mut tree = self.tree.0.lock();
+        let (section, pfn) = self.locate(&tree, addr)?;
+        if tree.closing == Some(section) {
+            return Err(AllocError::NoMemory);
+        }
+        tree.zones.grow(section, pfn, count, new_count)
     }
 
     /// Whether [`dealloc_pages`](Self::dealloc_pages) would take this.
@@ -64,16 +91,39 @@ impl Section {
         let pages = self.allocation(pfn, count)?;
         let (limit, end) = (pfn.add(new_count), pfn.add(pages));
         // The blocks of a shorter run begin elsewhere.
-        let mut at = pfn;
-        while at < end {
-            let next = at.add(self.state(at).order().pages());
-            self.set_state(at, PageState::NOTHING);
-            at = next;
-        }
+        self.unmark(pfn, end);
         self.mark(pfn, limit);
         for (pfn, order) in Blocks::new(limit, end, self.max_order()) {
             self.put_block(pfn, order);
         }
         Ok(pages - new_count)
+    }
+
+    /// Makes the allocation at `pfn` one of `new_count` pages, and returns how many came.
+    pub(super) fn grow(&self, pfn: Pfn, count: usize, new_count: usize) -> AllocResult<usize> {
+        let pages = self.allocation(pfn, count)?;
+        let more = new_count
+            .checked_sub(pages)
+            .ok_or(AllocError::InvalidParam)?;
+        let (end, limit) = (pfn.add(pages), pfn.add(new_count));
+        if limit > self.limit() {
+            return Err(AllocError::NoMemory);
+        }
+        if more != 0 {
+            self.take_at(end, limit)?;
+            self.unmark(pfn, limit);
+            self.mark(pfn, limit);
+        }
+        Ok(more)
+    }
+
+    /// Forgets where the blocks of allocations begin that fill `first..limit`.
+    fn unmark(&self, first: Pfn, limit: Pfn) {
+        let mut at = first;
+        while at < limit {
+            let next = at.add(self.state(at).order().pages());
+            self.set_state(at, PageState::NOTHING);
+            at = next;
+        }
     }
 }

@@ -122,6 +122,26 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         Ok(())
     }
 
+    /// Makes the `count` pages that were allocated at `pfn` an allocation of `new_count`, if those behind
+    /// it are free.
+    pub(crate) fn grow(
+        &mut self,
+        section: SectionRef,
+        pfn: Pfn,
+        count: usize,
+        new_count: usize,
+    ) -> AllocResult {
+        let sections = &mut self.zones[section.zone().index()];
+        let reserve = sections.reserve[Zone::Normal.index()];
+        if new_count.saturating_sub(count) > sections.free.saturating_sub(reserve) {
+            return Err(AllocError::NoMemory);
+        }
+        let taken = section.grow(pfn, count, new_count)?;
+        sections.free -= taken;
+        sections.settle(section);
+        Ok(())
+    }
+
     pub(crate) fn watermarks(&self, zone: Zone) -> Watermarks {
         self.zones[zone.index()].watermarks
     }

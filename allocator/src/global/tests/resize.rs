@@ -34,6 +34,68 @@ fn d14_a_large_block_shrinks_where_it_is_and_gives_the_rest_back() {
     rig.is_recovered();
 }
 
+/// `realloc` always copied.
+#[test]
+fn d14_a_large_block_grows_where_it_is_while_there_is_room() {
+    let rig = Rig::new(32 << 20);
+    let mut now = layout(PAGE + 1, 8);
+    let ptr = rig.global.alloc(now).expect("enough memory");
+    // SAFETY: the memory is ours.
+    unsafe { ptr.write_bytes(0x5a, now.size()) };
+    rig.global.drain();
+    for pages in [3, 4, 5, 8, 31, 32, 33, 100, 700] {
+        let next = layout(pages * PAGE, 8);
+        // SAFETY: allocated for `now`.
+        assert_eq!(unsafe { rig.global.realloc(ptr, now, next) }, Ok(ptr));
+        assert_eq!(rig.global.allocated_bytes(), pages * PAGE);
+        assert_eq!(rig.global.validate(), Ok(()));
+        // (A count that rounds up to the same block is accepted.)
+        let is_other = pages.next_power_of_two() != (now.size().div_ceil(PAGE)).next_power_of_two();
+        assert!(!is_other || rig.free(ptr, now).is_err(), "it is longer now");
+        now = next;
+    }
+    // What lies behind is in use: it moves, with its contents.
+    let behind = rig
+        .global
+        .frames()
+        .alloc_pages_at(ptr.addr().get() + now.size(), 1, 0);
+    let behind = behind.expect("the page behind is free");
+    let next = layout(701 * PAGE, 8);
+    // SAFETY: allocated for `now`.
+    let moved = unsafe { rig.global.realloc(ptr, now, next) }.expect("enough memory");
+    assert_ne!(moved, ptr);
+    // SAFETY: ours, and its beginning was written.
+    let kept = unsafe { core::slice::from_raw_parts(moved.as_ptr(), PAGE + 1) };
+    assert!(kept.iter().all(|byte| *byte == 0x5a));
+    assert_eq!(rig.free(moved, next), Ok(()));
+    // SAFETY: ours.
+    assert_eq!(unsafe { rig.global.dealloc_pages(behind, 1) }, Ok(()));
+    rig.is_recovered();
+}
+
+#[test]
+fn wrong_growths_are_refused() {
+    let rig = Rig::new(4 << 20);
+    let frames = rig.global.frames();
+    let run = frames.alloc_pages_exact(5, 0).expect("enough memory");
+    for (addr, count, new_count, error) in [
+        (run, 5, 4, AllocError::InvalidParam),
+        (run, 5, usize::MAX, AllocError::InvalidParam),
+        (run, 5, 1 << 19, AllocError::NoMemory),
+        (run, 4, 6, AllocError::InvalidParam),
+        (run + PAGE, 4, 6, AllocError::NotAllocated),
+        (run + 1, 5, 6, AllocError::InvalidParam),
+        (0x1000, 1, 2, AllocError::NotFound),
+    ] {
+        // SAFETY: refused.
+        let refused = unsafe { frames.grow_pages(addr, count, new_count) };
+        assert_eq!(refused, Err(error), "{addr:#x}, {count} to {new_count}");
+    }
+    // SAFETY: ours.
+    assert_eq!(unsafe { frames.dealloc_pages(run, 5) }, Ok(()));
+    rig.is_recovered();
+}
+
 #[test]
 fn wrong_shrinks_are_refused() {
     let rig = Rig::new(4 << 20);
