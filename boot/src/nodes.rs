@@ -62,42 +62,42 @@ impl<T: Copy, const N: usize> List<T, N> {
 }
 
 impl NodeMap {
-    /// Reads the table; what is malformed in it is passed over.
-    #[must_use]
-    pub fn new(srat: &Srat<'_>) -> Self {
-        Self::of(srat.cpus(), srat.memory())
-    }
-
-    /// Takes CPUs and memory in the order of the table.
-    fn of(
-        cpus: impl Iterator<Item = CpuAffinity>,
-        memory: impl Iterator<Item = MemoryAffinity>,
-    ) -> Self {
-        let no_memory = MemoryAffinity {
+    /// One node, with everything on it. For a static: it is too large to be passed around on a stack.
+    pub const ONE_NODE: Self = Self {
+        domains: List::new(0),
+        memory: List::new(MemoryAffinity {
             start: 0,
             last: 0,
             node: 0,
             hot_pluggable: false,
             non_volatile: false,
-        };
-        let mut map = Self {
-            domains: List::new(0),
-            memory: List::new(no_memory),
-            cpus: List::new(CpuAffinity {
-                apic_id: 0,
-                node: 0,
-            }),
-            left_out: 0,
-        };
+        }),
+        cpus: List::new(CpuAffinity {
+            apic_id: 0,
+            node: 0,
+        }),
+        left_out: 0,
+    };
+
+    /// Adds what the table says; what is malformed in it is passed over.
+    pub fn read(&mut self, srat: &Srat<'_>) {
+        self.add(srat.cpus(), srat.memory());
+    }
+
+    /// Adds CPUs and memory in the order of the table.
+    fn add(
+        &mut self,
+        cpus: impl Iterator<Item = CpuAffinity>,
+        memory: impl Iterator<Item = MemoryAffinity>,
+    ) {
         for stretch in memory {
-            let is_kept = map.note(stretch.node) && map.memory.push(stretch);
-            map.left_out += usize::from(!is_kept);
+            let is_kept = self.note(stretch.node) && self.memory.push(stretch);
+            self.left_out += usize::from(!is_kept);
         }
         for cpu in cpus {
-            let is_kept = map.note(cpu.node) && map.cpus.push(cpu);
-            map.left_out += usize::from(!is_kept);
+            let is_kept = self.note(cpu.node) && self.cpus.push(cpu);
+            self.left_out += usize::from(!is_kept);
         }
-        map
     }
 
     /// Gives a domain a number; false if there are too many.
@@ -199,7 +199,9 @@ mod tests {
     }
 
     fn map(cpus: &[CpuAffinity], memory: &[MemoryAffinity]) -> NodeMap {
-        NodeMap::of(cpus.iter().copied(), memory.iter().copied())
+        let mut map = NodeMap::ONE_NODE;
+        map.add(cpus.iter().copied(), memory.iter().copied());
+        map
     }
 
     fn region(start: u64, end: u64) -> Region {
@@ -312,7 +314,8 @@ mod tests {
             let stretches = stretches.iter().map(|(start, len, node)| {
                 memory(start * half, (start + len) * half + half - 1, *node)
             });
-            let map = NodeMap::of(core::iter::empty(), stretches);
+            let mut map = NodeMap::ONE_NODE;
+            map.add(core::iter::empty(), stretches);
             let whole = region(first * memmap::PAGE_SIZE, (first + pages) * memmap::PAGE_SIZE);
             let mut at = whole.first_page();
             let mut before = None;

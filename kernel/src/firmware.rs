@@ -6,9 +6,8 @@ use core::slice;
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 use spin::Once;
 use twinframe_boot::acpi::{
-    Error, PhysicalMemory, PowerOff, Register, Standing, Tables, Width, Write,
+    Error, PhysicalMemory, PowerOff, Register, Srat, Standing, Tables, Width, Write,
 };
-use twinframe_boot::nodes::NodeMap;
 use x86_64::instructions::port::Port;
 
 use crate::arch::translate;
@@ -64,10 +63,10 @@ pub(crate) fn read(root: Option<u64>) -> Vec<u32> {
     cpus(&tables)
 }
 
-/// The NUMA nodes; `None` if the tables do not speak of them, or cannot be read. Needs no heap.
-pub(crate) fn nodes(root: Option<u64>) -> Option<NodeMap> {
+/// The table of NUMA nodes; `None` if there is none, or it cannot be read. Needs no heap.
+pub(crate) fn affinities(root: Option<u64>) -> Option<Srat<'static>> {
     let tables = Tables::find(&FirmwareMemory, root?).ok()?;
-    Some(NodeMap::new(&note(tables.srat())?))
+    note(tables.srat())
 }
 
 /// Where the root pointer is, and the tables it leads to, as long as they are intact: the heap may

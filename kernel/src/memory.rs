@@ -79,8 +79,8 @@ pub(crate) fn init(info: &'static mut BootInfo) {
             lost: row.lost,
         });
     }
-    if let Some(found) = firmware::nodes(root) {
-        nodes::init(found);
+    if let Some(affinities) = firmware::affinities(root) {
+        nodes::init(&affinities);
     }
     for region in map.regions(Class::Usable) {
         nodes::split(region, add);

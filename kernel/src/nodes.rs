@@ -1,6 +1,8 @@
 //! The NUMA nodes of this machine.
 
 use spin::Once;
+use spin::mutex::{SpinMutex, SpinMutexGuard};
+use twinframe_boot::acpi::Srat;
 use twinframe_boot::memmap::Region;
 use twinframe_boot::nodes::NodeMap;
 
@@ -8,19 +10,24 @@ use crate::console::println;
 use crate::events::{self, Event};
 use crate::memory::HEAP;
 
-static NODES: Once<NodeMap> = Once::new();
+static MAP: SpinMutex<NodeMap> = SpinMutex::new(NodeMap::ONE_NODE);
+static NODES: Once<&'static NodeMap> = Once::new();
 
 const PAGE_SIZE: u64 = twinframe_boot::PAGE_SIZE;
 
 /// Takes what the firmware says, before any memory is added. Without it there is one node.
-pub(crate) fn init(map: NodeMap) {
-    if map.left_out() != 0 {
-        log::warn!(
-            "{} CPUs or stretches of memory count as node 0: too many",
-            map.left_out()
-        );
-    }
-    NODES.call_once(|| map);
+pub(crate) fn init(srat: &Srat<'_>) {
+    NODES.call_once(|| {
+        let map = SpinMutexGuard::leak(MAP.lock());
+        map.read(srat);
+        if map.left_out() != 0 {
+            log::warn!(
+                "{} CPUs or stretches of memory count as node 0: too many",
+                map.left_out()
+            );
+        }
+        map
+    });
 }
 
 /// The node of the CPU with this APIC id.
@@ -35,7 +42,7 @@ pub(crate) fn of_address(phys: u64) -> usize {
 
 /// Number of nodes that the firmware lists, at least one.
 pub(crate) fn count() -> usize {
-    NODES.get().map_or(1, NodeMap::count)
+    NODES.get().map_or(1, |nodes| nodes.count())
 }
 
 /// Passes the parts of a region that lie on one node each, in order.
