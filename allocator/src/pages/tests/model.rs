@@ -95,8 +95,8 @@ const REGIONS: [(usize, usize, u64); 6] = [
 struct Model {
     /// Start address of every section, its description, and which pages are out.
     sections: BTreeMap<usize, (ManagedSection, Vec<bool>)>,
-    /// Address, pages, and whether a free must give the exact count.
-    live: Vec<(usize, usize, bool)>,
+    /// Address and pages.
+    live: Vec<(usize, usize)>,
 }
 
 impl Model {
@@ -197,7 +197,7 @@ fn run(mut pages: impl Subject, ops: Vec<Op>) {
             pages.validate();
         }
     }
-    for (addr, count, _) in model.live.drain(..) {
+    for (addr, count) in model.live.drain(..) {
         pages.free(addr, count).unwrap();
     }
     pages.assert_recovered();
@@ -234,9 +234,7 @@ fn apply(pages: &mut impl Subject, model: &mut Model, memory: &Memory, op: Op) {
                     let cost = if exact { count } else { block };
                     assert!(addr.is_multiple_of(align) && addr.is_multiple_of(block * PAGE));
                     model.set(addr, cost, true);
-                    model
-                        .live
-                        .push((addr, cost, exact && !count.is_power_of_two()));
+                    model.live.push((addr, cost));
                 }
                 Err(AllocError::NoMemory) => assert!(!can),
                 Err(AllocError::NotInitialized) => assert!(model.sections.is_empty()),
@@ -264,7 +262,7 @@ fn apply(pages: &mut impl Subject, model: &mut Model, memory: &Memory, op: Op) {
                 Ok(_) => {
                     assert!(free);
                     model.set(addr, count, true);
-                    model.live.push((addr, count, true));
+                    model.live.push((addr, count));
                 }
                 Err(error) => assert_eq!((error, free), (AllocError::NoMemory, false)),
             }
@@ -273,25 +271,22 @@ fn apply(pages: &mut impl Subject, model: &mut Model, memory: &Memory, op: Op) {
             if model.live.is_empty() {
                 return;
             }
-            let (addr, count, _) = model.live.swap_remove(i % model.live.len());
+            let (addr, count) = model.live.swap_remove(i % model.live.len());
             pages.free(addr, count).unwrap();
             model.set(addr, count, false);
             assert!(pages.free(addr, count).is_err());
         }
         Op::FreeWrongly { live, page, count } => {
-            let Some((addr, pages_out, exact)) =
-                model.live.get(live % model.live.len().max(1)).copied()
+            let Some((addr, pages_out)) = model.live.get(live % model.live.len().max(1)).copied()
             else {
                 return;
             };
             let wrong_page = addr + page * PAGE;
-            let right = model.live.iter().any(|(addr, ..)| *addr == wrong_page);
+            let right = model.live.iter().any(|(addr, _)| *addr == wrong_page);
             if page == 0 {
-                let same = if exact {
-                    count == pages_out
-                } else {
-                    count.next_power_of_two() == pages_out
-                };
+                // A single block is freed by every count that rounds up to it, also where exactly so many
+                // pages were asked for.
+                let same = count == pages_out || count.next_power_of_two() == pages_out;
                 if !same || count == 0 {
                     assert_eq!(pages.free(addr, count), Err(AllocError::InvalidParam));
                 }
@@ -320,8 +315,7 @@ fn apply(pages: &mut impl Subject, model: &mut Model, memory: &Memory, op: Op) {
         Op::DrainAll => pages.drain_all(),
         Op::Reclaim(on) => pages.set_reclaim(on.then_some(lie)),
         Op::Slab(i) => {
-            let Some((addr, count, _)) = model.live.get(i % model.live.len().max(1)).copied()
-            else {
+            let Some((addr, count)) = model.live.get(i % model.live.len().max(1)).copied() else {
                 return;
             };
             let descriptor = core::ptr::without_provenance_mut(addr);
