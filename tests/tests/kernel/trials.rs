@@ -1,5 +1,6 @@
 //! The kernel's own tests.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use libtest_mimic::{Failed, Trial};
@@ -35,35 +36,53 @@ pub(crate) fn tests(stage: &Arc<Stage>) -> Vec<Trial> {
     MACHINES.iter().flat_map(on).collect()
 }
 
-/// `matrix::MACHINE`: everything in one boot; and once as `make run` does it, optimised. Not where many
-/// emulated CPUs share few real ones, or take turns: there the tests that are meant for it run alone.
+/// Suites that take long, and longer without optimisation.
+const LONG: [&str; 2] = ["stress", "comparison"];
+
+/// `matrix::MACHINE`: everything but the long suites in one boot, and once everything, as `make run` does
+/// it, optimised. Not where many emulated CPUs share few real ones: there the tests that are meant for it
+/// run alone.
 pub(crate) fn matrix(stage: &Arc<Stage>) -> Vec<Trial> {
     const MOST_CPUS: u32 = 8;
     let mut trials: Vec<Trial> = MACHINES
         .iter()
-        .filter(|machine| machine.cpus <= MOST_CPUS && !machine.is_scheduled())
+        .filter(|machine| machine.cpus <= MOST_CPUS)
         .map(|machine| {
             trial(stage, format!("matrix::{}", machine.name), |stage, name| {
-                boots(stage, name, machine, &stage.kernel)
+                boots(stage, name, machine, &stage.kernel, &LONG)
             })
         })
         .collect();
     trials.push(trial(stage, "matrix::release", |stage, name| {
         let kernel = Kernel::build_once_per_run(&stage.workspace, Profile::Release)?;
-        boots(stage, name, Machine::default_machine(), &kernel)
+        boots(stage, name, Machine::default_machine(), &kernel, &[])
     }));
     trials
 }
 
+fn suite(test: &KernelTest) -> &str {
+    test.name.split_once("::").map_or("", |(suite, _)| suite)
+}
+
+/// Runs all suites but some in one boot.
 fn boots(
     stage: &Stage,
     name: &str,
     machine: &'static Machine,
     kernel: &Kernel,
+    left_out: &[&str],
 ) -> Result<(), Failed> {
-    let vm = stage.vm(name, machine, &kernel.image, Words::Append(String::new()));
+    let is_wanted = |test: &&KernelTest| !test.is_proof && !left_out.contains(&suite(test));
+    let expected: Vec<_> = stage.tests.iter().filter(is_wanted).collect();
+    let words = if left_out.is_empty() {
+        String::new()
+    } else {
+        let suites: BTreeSet<_> = expected.iter().map(|test| suite(test)).collect();
+        let suites: Vec<_> = suites.into_iter().collect();
+        format!("suite={}", suites.join(","))
+    };
+    let vm = stage.vm(name, machine, &kernel.image, Words::Append(words));
     let boot = stage.boot(vm, Some(&kernel.symbols), BOOT_TIME)?;
-    let expected: Vec<_> = stage.tests.iter().filter(|test| !test.is_proof).collect();
     passes(&boot, &expected, machine, name)
 }
 
