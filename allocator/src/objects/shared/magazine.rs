@@ -7,7 +7,7 @@ use super::super::size_class::SizeClass;
 
 /// A magazine keeps at most this many objects, and at most this many bytes of them.
 const MOST_OBJECTS: usize = 128;
-const MOST_BYTES: usize = 64 * 1024;
+const MOST_BYTES: usize = 16 * 1024;
 
 /// The most objects that move between a magazine and what lies below at a time.
 pub(super) const MOST_BATCH: usize = MOST_OBJECTS / 2;
