@@ -100,11 +100,17 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         pfn: Pfn,
         count: usize,
     ) -> AllocResult {
-        let count = section.free(pfn, count)?;
-        let sections = &mut self.zones[section.zone().index()];
-        sections.free += count;
-        sections.settle(section);
+        let freed = section.free(pfn, count)?;
+        self.credit(section, freed);
         Ok(())
+    }
+
+    /// Takes note of pages that a section got back.
+    #[inline]
+    fn credit(&mut self, section: SectionRef, pages: usize) {
+        let sections = &mut self.zones[section.zone().index()];
+        sections.free += pages;
+        sections.settle(section);
     }
 
     /// Gives back all but `new_count` pages of what was allocated at `pfn`, if that was `count` pages.
@@ -116,9 +122,7 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         new_count: usize,
     ) -> AllocResult {
         let freed = section.shrink(pfn, count, new_count)?;
-        let sections = &mut self.zones[section.zone().index()];
-        sections.free += freed;
-        sections.settle(section);
+        self.credit(section, freed);
         Ok(())
     }
 

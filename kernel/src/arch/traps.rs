@@ -118,8 +118,8 @@ pub(crate) struct TrapFrame {
 }
 
 impl TrapFrame {
-    /// The general registers but the stack pointer, by name.
-    pub(crate) const fn general(&self) -> [(&'static str, u64); 15] {
+    /// All registers by name, the 16 general ones first.
+    const fn named(&self) -> [(&'static str, u64); 20] {
         [
             ("rax", self.rax),
             ("rbx", self.rbx),
@@ -128,6 +128,7 @@ impl TrapFrame {
             ("rsi", self.rsi),
             ("rdi", self.rdi),
             ("rbp", self.rbp),
+            ("rsp", self.rsp),
             ("r8", self.r8),
             ("r9", self.r9),
             ("r10", self.r10),
@@ -136,47 +137,25 @@ impl TrapFrame {
             ("r13", self.r13),
             ("r14", self.r14),
             ("r15", self.r15),
+            ("rip", self.rip),
+            ("flg", self.rflags),
+            ("cs", self.cs),
+            ("ss", self.ss),
         ]
+    }
+
+    /// The general registers but the stack pointer, by name.
+    pub(crate) fn general(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let general = self.named().into_iter().take(16);
+        general.filter(|(name, _)| *name != "rsp")
     }
 }
 
 impl fmt::Display for TrapFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows = [
-            [
-                ("rax", self.rax),
-                ("rbx", self.rbx),
-                ("rcx", self.rcx),
-                ("rdx", self.rdx),
-            ],
-            [
-                ("rsi", self.rsi),
-                ("rdi", self.rdi),
-                ("rbp", self.rbp),
-                ("rsp", self.rsp),
-            ],
-            [
-                ("r8 ", self.r8),
-                ("r9 ", self.r9),
-                ("r10", self.r10),
-                ("r11", self.r11),
-            ],
-            [
-                ("r12", self.r12),
-                ("r13", self.r13),
-                ("r14", self.r14),
-                ("r15", self.r15),
-            ],
-            [
-                ("rip", self.rip),
-                ("flg", self.rflags),
-                ("cs ", self.cs),
-                ("ss ", self.ss),
-            ],
-        ];
-        for row in rows {
+        for row in self.named().chunks(4) {
             for (name, value) in row {
-                write!(f, "  {name} {value:016x}")?;
+                write!(f, "  {name:<3} {value:016x}")?;
             }
             writeln!(f)?;
         }

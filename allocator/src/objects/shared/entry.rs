@@ -6,13 +6,12 @@ use super::super::size_class::SizeClass;
 use super::descriptor::SharedRef;
 use crate::{AllocError, AllocResult};
 
-/// What the page metadata says about the slab at an address: the address of the descriptor, and the
-/// class in its low bits.
+/// What the page metadata says about the slab at an address: the address of the descriptor, and in its
+/// low bits one more than the class, so that no slab is of no class.
 #[derive(Clone, Copy)]
 pub(super) struct Entry(pub(super) *mut ());
 
 const CLASS_BITS: usize = 63;
-// One more than the class, so that no entry is of no class.
 const _: () = assert!(SizeClass::COUNT <= CLASS_BITS);
 
 impl Entry {
@@ -29,7 +28,8 @@ impl Entry {
     ///
     /// # Errors
     ///
-    /// `NotFound`, `InvalidParam` or `NotAllocated`, as [`ObjectAllocator::free`](super::allocator::ObjectAllocator::free) has them.
+    /// `NotFound`, `InvalidParam` or `NotAllocated`, as
+    /// [`ObjectAllocator::free`](super::allocator::ObjectAllocator::free) has them.
     pub(super) fn check<const PAGE_SIZE: usize>(
         self,
         addr: usize,
@@ -41,11 +41,7 @@ impl Entry {
         if self.class() != Some(class) {
             return Err(AllocError::InvalidParam);
         }
-        // A slab is a block, and blocks are aligned to their size.
-        let bytes = class.grid::<PAGE_SIZE>().bytes();
-        let offset = addr & (bytes - 1);
-        let index = class.quotient(offset);
-        if index * class.size() != offset || index >= class.grid::<PAGE_SIZE>().objects() {
+        if !class.grid::<PAGE_SIZE>().is_object(addr) {
             return Err(AllocError::NotAllocated);
         }
         self.descriptor().ok_or(AllocError::NotFound)

@@ -22,11 +22,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         addr: usize,
         class: SizeClass,
     ) -> AllocResult {
-        let entry = frames.slab_of(addr).ok_or(AllocError::NotFound)?;
-        Entry(entry.as_ptr()).check::<PAGE_SIZE>(addr, class)?;
-        if self.is_marked(addr) {
-            return Err(AllocError::NotAllocated);
-        }
+        self.check(frames, addr, class)?;
         if let Some(cpu) = self.cpu(frames) {
             let mut objects = [0; MOST_BATCH];
             let moving = Moving::new(self);

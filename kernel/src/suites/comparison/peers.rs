@@ -144,16 +144,7 @@ impl Heap for Talc {
         if unsafe { self.0.try_grow_in_place(memory.as_ptr(), layout, size) } {
             return memory.as_ptr();
         }
-        let Some(new) = resized(layout, size) else {
-            return null_mut();
-        };
-        let moved = self.alloc(new);
-        if !moved.is_null() {
-            // SAFETY: both are that long, and the new one is nobody else's.
-            unsafe { moved.copy_from_nonoverlapping(memory.as_ptr(), layout.size()) };
-            // SAFETY: passed on to the caller.
-            unsafe { self.free(memory, layout) };
-        }
-        moved
+        // SAFETY: passed on to the caller.
+        unsafe { self.grow_elsewhere(memory, layout, size) }
     }
 }

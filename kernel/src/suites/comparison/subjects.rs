@@ -96,6 +96,21 @@ pub(super) trait Heap: Send + Sized {
     ///
     /// As there.
     unsafe fn grow(&mut self, memory: NonNull<u8>, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: passed on to the caller.
+        unsafe { self.grow_elsewhere(memory, layout, size) }
+    }
+
+    /// Grows by moving to a new block.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Subject::grow`].
+    unsafe fn grow_elsewhere(
+        &mut self,
+        memory: NonNull<u8>,
+        layout: Layout,
+        size: usize,
+    ) -> *mut u8 {
         let Some(new) = resized(layout, size) else {
             return null_mut();
         };
