@@ -42,13 +42,14 @@ impl ClassSlabs {
     }
 
     /// Moves a slab to another list.
-    fn transfer(&mut self, arena: &mut impl Arena, slab: SlabRef, to: Place) {
-        let from = core::mem::replace(&mut arena.slab(slab).place, to);
+    #[inline]
+    fn transfer(&mut self, arena: &mut impl Arena, class: SizeClass, slab: SlabRef, to: Place) {
+        let from = core::mem::replace(&mut arena.slab_of_class(slab, class).place, to);
         if let Some(list) = self.list(from) {
-            list.remove(arena, slab);
+            list.remove(arena, class, slab);
         }
         if let Some(list) = self.list(to) {
-            list.push(arena, slab);
+            list.push(arena, class, slab);
         }
     }
 }
@@ -86,11 +87,11 @@ impl SlabHeap {
             let Some(slab) = slabs.partial.first().or(slabs.empty.first()) else {
                 break;
             };
-            let descriptor = arena.slab(slab);
+            let descriptor = arena.slab_of_class(slab, class);
             taken += descriptor.take(limit - taken, &mut sink);
             let place = descriptor.place_by_count();
             if place != descriptor.place {
-                slabs.transfer(arena, slab, place);
+                slabs.transfer(arena, class, slab, place);
             }
         }
         slabs.taken += taken as u64;
@@ -114,9 +115,31 @@ impl SlabHeap {
         if descriptor.class() != class {
             return Err(AllocError::InvalidParam);
         }
-        descriptor.put(addr)?;
+        let index = descriptor.index_of(addr).ok_or(AllocError::NotAllocated)?;
+        self.put_at(arena, slab, class, index)
+    }
+
+    /// [`put`](Self::put) for a caller that knows that the slab is of that class, and the number of the
+    /// object.
+    ///
+    /// # Errors
+    ///
+    /// `NotAllocated` if the object is free.
+    #[inline]
+    pub(crate) fn put_at(
+        &mut self,
+        arena: &mut impl Arena,
+        slab: SlabRef,
+        class: SizeClass,
+        index: usize,
+    ) -> AllocResult<Option<SlabRef>> {
+        let descriptor = arena.slab_of_class(slab, class);
+        descriptor.put(index)?;
         self.classes[class.index()].put += 1;
-        Ok(self.place(arena, slab))
+        if descriptor.place_by_count() == descriptor.place {
+            return Ok(None);
+        }
+        Ok(self.place(arena, class, slab))
     }
 
     /// Finds the right list for a slab to which others have brought `freed` objects back. Returns what
@@ -127,47 +150,54 @@ impl SlabHeap {
         slab: SlabRef,
         freed: usize,
     ) -> Option<SlabRef> {
-        self.classes[arena.slab(slab).class().index()].put_remotely += freed as u64;
-        self.place(arena, slab)
+        let class = arena.slab(slab).class();
+        self.classes[class.index()].put_remotely += freed as u64;
+        self.place(arena, class, slab)
     }
 
     /// Puts a slab on the list that its number of free objects calls for.
-    fn place(&mut self, arena: &mut impl Arena, slab: SlabRef) -> Option<SlabRef> {
-        let descriptor = arena.slab(slab);
+    fn place(
+        &mut self,
+        arena: &mut impl Arena,
+        class: SizeClass,
+        slab: SlabRef,
+    ) -> Option<SlabRef> {
+        let descriptor = arena.slab_of_class(slab, class);
         let (was, now) = (descriptor.place, descriptor.place_by_count());
-        let slabs = &mut self.classes[descriptor.class().index()];
+        let slabs = &mut self.classes[class.index()];
         if was == now {
             return None;
         }
         if now == Place::Empty && slabs.empty.first().is_some() {
-            self.remove(arena, slab);
+            self.remove(arena, class, slab);
             return Some(slab);
         }
-        slabs.transfer(arena, slab, now);
+        slabs.transfer(arena, class, slab, now);
         None
     }
 
     /// Enters a slab that is on no list.
     pub(crate) fn add(&mut self, arena: &mut impl Arena, slab: SlabRef) {
         let descriptor = arena.slab(slab);
-        let slabs = &mut self.classes[descriptor.class().index()];
+        let class = descriptor.class();
+        let slabs = &mut self.classes[class.index()];
         slabs.objects += descriptor.objects();
         let place = descriptor.place_by_count();
-        slabs.transfer(arena, slab, place);
+        slabs.transfer(arena, class, slab, place);
     }
 
     /// Takes out a slab all of whose objects are free, of whatever class.
     pub(crate) fn take_empty(&mut self, arena: &mut impl Arena) -> Option<SlabRef> {
         let slab = self.classes.iter().find_map(|slabs| slabs.empty.first())?;
-        self.remove(arena, slab);
+        let class = arena.slab(slab).class();
+        self.remove(arena, class, slab);
         Some(slab)
     }
 
-    fn remove(&mut self, arena: &mut impl Arena, slab: SlabRef) {
-        let descriptor = arena.slab(slab);
-        let slabs = &mut self.classes[descriptor.class().index()];
-        slabs.objects -= descriptor.objects();
-        slabs.transfer(arena, slab, Place::Nowhere);
+    fn remove(&mut self, arena: &mut impl Arena, class: SizeClass, slab: SlabRef) {
+        let slabs = &mut self.classes[class.index()];
+        slabs.objects -= arena.slab_of_class(slab, class).objects();
+        slabs.transfer(arena, class, slab, Place::Nowhere);
     }
 
     /// What is known about `class`.

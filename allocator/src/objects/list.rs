@@ -1,5 +1,6 @@
 //! A doubly linked list of slabs.
 
+use super::size_class::SizeClass;
 use super::slab::{Arena, SlabRef};
 
 /// The slabs of one class in one state. The links are in the arena.
@@ -22,28 +23,30 @@ impl SlabList {
     }
 
     /// Puts `slab`, which is on no list, at the front.
-    pub(crate) fn push(&mut self, arena: &mut impl Arena, slab: SlabRef) {
-        let entered = arena.slab(slab);
+    #[inline]
+    pub(crate) fn push(&mut self, arena: &mut impl Arena, class: SizeClass, slab: SlabRef) {
+        let entered = arena.slab_of_class(slab, class);
         entered.prev = None;
         entered.next = self.head;
         if let Some(second) = self.head {
-            arena.slab(second).prev = Some(slab);
+            arena.slab_of_class(second, class).prev = Some(slab);
         }
         self.head = Some(slab);
         self.len += 1;
     }
 
     /// Takes `slab`, which is on this list, out of it.
-    pub(crate) fn remove(&mut self, arena: &mut impl Arena, slab: SlabRef) {
-        let left = arena.slab(slab);
+    #[inline]
+    pub(crate) fn remove(&mut self, arena: &mut impl Arena, class: SizeClass, slab: SlabRef) {
+        let left = arena.slab_of_class(slab, class);
         let prev = left.prev.take();
         let next = left.next.take();
         match prev {
-            Some(prev) => arena.slab(prev).next = next,
+            Some(prev) => arena.slab_of_class(prev, class).next = next,
             None => self.head = next,
         }
         if let Some(next) = next {
-            arena.slab(next).prev = prev;
+            arena.slab_of_class(next, class).prev = prev;
         }
         self.len -= 1;
     }

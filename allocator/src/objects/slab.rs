@@ -15,6 +15,14 @@ pub(crate) struct SlabRef(pub(in crate::objects) NonZeroUsize);
 pub(crate) trait Arena {
     /// The descriptor that `slab` names.
     fn slab(&mut self, slab: SlabRef) -> &mut Slab;
+
+    /// The same for a caller that knows the class of the slab, which may save work.
+    #[inline]
+    fn slab_of_class(&mut self, slab: SlabRef, class: SizeClass) -> &mut Slab {
+        let found = self.slab(slab);
+        debug_assert_eq!(found.class(), class);
+        found
+    }
 }
 
 /// Which list of its class a slab is on.
@@ -141,18 +149,19 @@ impl Slab {
         limit - left
     }
 
-    /// Gives the object at `addr` back.
+    /// Gives the object number `index` back.
     ///
     /// # Errors
     ///
-    /// `NotAllocated` if `addr` is not the first byte of an object, or that object is free.
-    pub(in crate::objects) fn put(&mut self, addr: usize) -> AllocResult {
-        let index = self.index_of(addr).ok_or(AllocError::NotAllocated)?;
-        let (word, bit) = bits::split(index);
-        let word = &mut self.bits[word];
-        if *word & bit != 0 {
+    /// `NotAllocated` if there is no such object, or it is free.
+    #[inline]
+    pub(in crate::objects) fn put(&mut self, index: usize) -> AllocResult {
+        if index >= self.objects() {
             return Err(AllocError::NotAllocated);
         }
+        let (word, bit) = bits::split(index);
+        let word = self.bits.get_mut(word).filter(|word| **word & bit == 0);
+        let word = word.ok_or(AllocError::NotAllocated)?;
         *word |= bit;
         self.free += 1;
         Ok(())
@@ -258,22 +267,25 @@ mod tests {
         let (mut slab, _) = slab(SizeClass::Bytes48);
         let slab: &mut Slab = &mut slab;
         let addr = take(slab).expect("a free object");
-        assert_eq!(slab.put(addr), Ok(()));
-        assert_eq!(slab.put(addr), Err(AllocError::NotAllocated));
+        let index = slab.index_of(addr).expect("an object begins there");
+        assert_eq!(slab.put(index), Ok(()));
+        assert_eq!(slab.put(index), Err(AllocError::NotAllocated));
         assert!(slab.is_empty() && slab.is_consistent());
     }
 
     #[test]
-    fn pointers_into_an_object_or_behind_the_last_one_are_refused() {
+    fn pointers_into_an_object_or_behind_the_last_one_are_none() {
         let (mut slab, bytes) = slab(SizeClass::Bytes48);
         let slab: &mut Slab = &mut slab;
         while take(slab).is_some() {}
         let base = slab.base;
         let last = base + (slab.objects() - 1) * 48;
         for wrong in [base + 1, base + 47, last + 48, base + bytes, 0, usize::MAX] {
-            assert_eq!(slab.put(wrong), Err(AllocError::NotAllocated));
+            assert_eq!(slab.index_of(wrong), None);
         }
-        assert_eq!(slab.put(last), Ok(()));
+        assert_eq!(slab.index_of(last), Some(slab.objects() - 1));
+        assert_eq!(slab.put(slab.objects()), Err(AllocError::NotAllocated));
+        assert_eq!(slab.put(slab.objects() - 1), Ok(()));
         assert!(slab.is_consistent());
     }
 

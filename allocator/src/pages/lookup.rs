@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 use super::frame::Pfn;
 use super::section::SectionRef;
 use super::shared::{FrameAllocator, Tree};
-use super::slab_window::SlabWindow;
+use super::slab_window::{SlabView, SlabWindow};
 use crate::percpu::Refused;
 use crate::sync::Pinned;
 use crate::{AllocError, AllocResult, Platform};
@@ -37,8 +37,19 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     #[must_use]
     #[inline]
     pub fn slab_of(&self, addr: usize) -> Option<NonNull<()>> {
-        let _pinned = Pinned::<P>::new();
         let slab = |section: SectionRef| NonNull::new(section.slabs().slab(addr));
+        self.look_up(addr, slab).flatten()
+    }
+
+    /// Where the descriptors of the slabs around `addr` are. Takes no lock.
+    pub(crate) fn slab_view(&self, addr: usize) -> Option<SlabView> {
+        self.look_up(addr, |section| section.slabs().view())
+    }
+
+    /// Passes the section that manages `addr` to `look`; it does not go meanwhile.
+    #[inline]
+    fn look_up<R>(&self, addr: usize, look: impl FnOnce(SectionRef) -> R) -> Option<R> {
+        let _pinned = Pinned::<P>::new();
         if let Some(cpu) = self.shared.cpus.get(P::cpu_id()) {
             // SAFETY: this is the CPU of that state, and it is pinned.
             match unsafe { cpu.lock.enter() } {
@@ -46,14 +57,14 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
                 // it is out.
                 Ok(_) | Err(Refused::Nested) => {
                     if let Some(section) = self.shared.index.find(addr) {
-                        return slab(section);
+                        return Some(look(section));
                     }
                 }
                 Err(Refused::Claimed) => {}
             }
         }
         let tree = self.tree.0.lock();
-        slab(self.section_of(&tree, addr)?)
+        self.section_of(&tree, addr).map(look)
     }
 
     /// The slab window of the section that manages `addr`, without a lock. While another CPU adds

@@ -19,11 +19,18 @@ impl SlabWindow {
     /// or outside of the window.
     #[inline]
     pub(crate) fn slab(&self, addr: usize) -> *mut () {
-        let offset = addr.wrapping_sub(self.start);
-        if offset >= self.len.load(Ordering::Acquire) {
-            return core::ptr::null_mut();
+        // SAFETY: the section exists, because this is a part of it.
+        unsafe { self.view().slab(addr) }
+    }
+
+    /// What it says now.
+    #[inline]
+    pub(crate) fn view(&self) -> SlabView {
+        SlabView {
+            start: self.start,
+            len: self.len.load(Ordering::Acquire),
+            entries: self.entries,
         }
-        self.entry(offset).load(Ordering::Acquire)
     }
 
     #[inline]
@@ -32,5 +39,33 @@ impl SlabWindow {
         let entry = unsafe { self.entries.add(offset / SLAB_GRAIN) };
         // SAFETY: it is initialised, and nothing but atomics refers to it.
         unsafe { entry.as_ref() }
+    }
+}
+
+/// A copy of a window, for looking up many slabs of one section.
+#[derive(Clone, Copy)]
+pub(crate) struct SlabView {
+    start: usize,
+    len: usize,
+    entries: NonNull<AtomicPtr<()>>,
+}
+
+impl SlabView {
+    /// The descriptor of the slab that the address lies in; null for an address that is in no slab
+    /// or in no part of the section that was in use when the view was taken.
+    ///
+    /// # Safety
+    ///
+    /// If `addr` lies in the section, the section still exists.
+    #[inline]
+    pub(crate) unsafe fn slab(self, addr: usize) -> *mut () {
+        let offset = addr.wrapping_sub(self.start);
+        if offset >= self.len {
+            return core::ptr::null_mut();
+        }
+        // SAFETY: there is an entry for every grain below `len`.
+        let entry = unsafe { self.entries.add(offset / SLAB_GRAIN) };
+        // SAFETY: it is initialised, and nothing but atomics refers to it.
+        unsafe { entry.as_ref() }.load(Ordering::Acquire)
     }
 }

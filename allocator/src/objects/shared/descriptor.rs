@@ -56,8 +56,10 @@ const fn words<const PAGE_SIZE: usize>(class: SizeClass) -> usize {
 }
 
 /// Offset of the owner's part.
+#[inline]
 const fn own_part(words: usize) -> usize {
-    (HEAD + words * size_of::<AtomicWord>()).next_multiple_of(LINE)
+    // `next_multiple_of` would divide where the number is not known.
+    (HEAD + words * size_of::<AtomicWord>() + (LINE - 1)) & !(LINE - 1)
 }
 
 /// Length of a descriptor.
@@ -136,8 +138,15 @@ impl<const PAGE_SIZE: usize> Owned<PAGE_SIZE> {
 
 impl<const PAGE_SIZE: usize> Arena for Owned<PAGE_SIZE> {
     fn slab(&mut self, slab: SlabRef) -> &mut Slab {
+        let class = SharedRef::from_slab_ref(slab).class();
+        self.slab_of_class(slab, class)
+    }
+
+    #[inline]
+    fn slab_of_class(&mut self, slab: SlabRef, class: SizeClass) -> &mut Slab {
         let descriptor = SharedRef::from_slab_ref(slab);
-        let words = words::<PAGE_SIZE>(descriptor.class());
+        debug_assert_eq!(descriptor.class(), class);
+        let words = words::<PAGE_SIZE>(class);
         // SAFETY: the owner's part lies at this offset of the slot.
         let part = unsafe { descriptor.0.cast::<u8>().add(own_part(words)) };
         let part = core::ptr::slice_from_raw_parts_mut(part.as_ptr(), words) as *mut Slab;

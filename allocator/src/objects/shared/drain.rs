@@ -126,7 +126,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
                     break;
                 }
                 cpu.activity.drained(class, moved);
-                self.give_back(frames, &objects[..moved], class);
+                self.give_back(frames, &mut objects[..moved], class);
             }
         }
     }
@@ -148,7 +148,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
                 if !is_taken {
                     break;
                 }
-                self.give_back(frames, &objects[..batch(class)], class);
+                self.give_back(frames, &mut objects[..batch(class)], class);
             }
         }
     }

@@ -25,6 +25,7 @@ mod drain;
 mod entry;
 mod exclusive;
 mod freed;
+mod give_back;
 mod info;
 mod magazine;
 #[cfg(loom)]

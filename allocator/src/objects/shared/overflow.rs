@@ -4,13 +4,10 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::size_class::SizeClass;
 use super::allocator::ObjectAllocator;
-use super::descriptor::Owned;
-use super::entry::Entry;
 use super::magazine::{MOST_BATCH, batch};
-use super::remote::RemoteBatch;
 use crate::pages::FrameAllocator;
 use crate::sync::Pinned;
-use crate::{AllocError, AllocResult, Misuse, Platform};
+use crate::{AllocResult, Platform};
 
 impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     /// A free that the magazine did not take.
@@ -52,7 +49,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
                         }
                     })
             };
-            self.give_back(frames, &objects[..moved], class);
+            self.give_back(frames, &mut objects[..moved], class);
             drop(moving);
             if self.push(addr, class) {
                 return Ok(());
@@ -60,66 +57,8 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         }
         self.mark(addr);
         self.count_directly(|activity| activity.freed_directly(class));
-        self.give_back(frames, &[addr], class);
+        self.give_back(frames, &mut [addr], class);
         Ok(())
-    }
-
-    /// Brings free objects back to their slabs. Waits for nobody: what the own heap's lock does
-    /// not admit goes the way of a remote free.
-    pub(super) fn give_back(
-        &self,
-        frames: &FrameAllocator<P, PAGE_SIZE>,
-        objects: &[usize],
-        class: SizeClass,
-    ) {
-        if objects.is_empty() {
-            return;
-        }
-        let _pinned = Pinned::<P>::new();
-        let id = P::cpu_id();
-        let cpu = self.cpus.get(id);
-        let mut heap = cpu.and_then(|cpu| cpu.heap.try_lock());
-        // SAFETY: used for slabs of this CPU only, and only while its heap's lock is held.
-        let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
-        let mut batch = RemoteBatch::<PAGE_SIZE, _>::new(|slab| {
-            if let Some(owner) = self.cpus.get(slab.owner()) {
-                owner.queue.push(slab);
-            }
-        });
-        let mut twice = None;
-        for addr in objects {
-            let entry = frames.slab_of(*addr).map(|entry| Entry(entry.as_ptr()));
-            let Some(descriptor) = entry.and_then(Entry::descriptor) else {
-                twice = Some(*addr);
-                continue;
-            };
-            match &mut heap {
-                Some(heap) if descriptor.owner() == id => {
-                    match heap.put(&mut owned, descriptor.slab_ref(), class, *addr) {
-                        Ok(Some(emptied)) => {
-                            self.retire(frames, emptied);
-                        }
-                        Ok(None) => {}
-                        Err(_) => twice = Some(*addr),
-                    }
-                }
-                _ => {
-                    if !batch.add(descriptor, Entry::index::<PAGE_SIZE>(*addr, class)) {
-                        twice = Some(*addr);
-                    }
-                }
-            }
-        }
-        drop(heap);
-        batch.finish();
-        if let Some(addr) = twice {
-            P::misuse(&Misuse::Free {
-                addr,
-                size: class.size(),
-                align: 1,
-                error: AllocError::NotAllocated,
-            });
-        }
     }
 }
 

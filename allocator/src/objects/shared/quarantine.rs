@@ -163,7 +163,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             freed::inspect::<P>(entry.addr, entry.class, self.mark_of(entry.addr));
         }
         self.mark(entry.addr);
-        self.give_back(frames, &[entry.addr], entry.class);
+        self.give_back(frames, &mut [entry.addr], entry.class);
     }
 
     /// Frees all that waits: memory is short, or somebody wants to see none of it in use. What
