@@ -46,7 +46,7 @@ size_classes! {
 }
 
 /// For every size in units of 8 bytes, rounded up: its class. One load instead of a search.
-static CLASS_OF: [SizeClass; MAX_SMALL / 8 + 1] = {
+const CLASS_OF: [SizeClass; MAX_SMALL / 8 + 1] = {
     let mut table = [SizeClass::Bytes8; MAX_SMALL / 8 + 1];
     let mut class = 0;
     let mut units = 1;
@@ -66,15 +66,26 @@ impl SizeClass {
     #[inline]
     #[must_use]
     pub const fn from_layout(layout: Layout) -> Option<Self> {
+        // Every class is a multiple of 8.
+        let size = if layout.align() <= 8 {
+            layout.size()
+        } else {
+            Self::aligned(layout)
+        };
+        if size > MAX_SMALL {
+            return None;
+        }
+        let classes: &'static [Self] = &CLASS_OF;
+        Some(classes[size.div_ceil(8)])
+    }
+
+    /// The size to look for where the alignment is one that not every class has.
+    const fn aligned(layout: Layout) -> usize {
         // Classes lie at multiples of a quarter of the power of two below them, so the class found
         // for a size that is a multiple of the alignment is itself such a multiple (a test below
         // tries every pair). The sum cannot overflow: `Layout` bounds the rounded size.
         let wanted = if layout.size() == 0 { 1 } else { layout.size() };
-        let size = (wanted + layout.align() - 1) & !(layout.align() - 1);
-        if size > MAX_SMALL {
-            return None;
-        }
-        Some(CLASS_OF[size.div_ceil(8)])
+        (wanted + layout.align() - 1) & !(layout.align() - 1)
     }
 
     /// The object size in bytes.

@@ -123,14 +123,15 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         let Some(turn) = (unsafe { cpu.enter() }) else {
             return false;
         };
+        let mark = self.mark_of(addr);
         if !Entry(turn.entry(addr)).admits::<PAGE_SIZE>(addr, class)
-            || self.is_marked(addr)
+            || has_mark(addr, mark)
             || !turn.magazines.try_push(class, addr)
         {
             return false;
         }
         // Nobody looks into the magazine before the turn is over.
-        self.mark(addr);
+        write_mark(addr, mark);
         true
     }
 
@@ -142,21 +143,31 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
 
     /// Whether the object at `addr`, which a slab covers, is free. A live object has that word with
     /// a probability of one in 2 to the bits of a word, as long as its user does not know the key.
-    #[inline]
     pub(super) fn is_marked(&self, addr: usize) -> bool {
-        let word = core::ptr::with_exposed_provenance::<usize>(addr);
-        // SAFETY: slab memory is readable; `addr` was checked to begin an object, so it is aligned.
-        // Its user has given it up, or calls wrongly and may race with this read.
-        unsafe { word.read_volatile() == self.mark_of(addr) }
+        has_mark(addr, self.mark_of(addr))
     }
 
     /// Marks an object as free.
-    #[inline]
     pub(super) fn mark(&self, addr: usize) {
-        let word = core::ptr::with_exposed_provenance_mut::<usize>(addr);
-        // SAFETY: the object is free, so its memory is the allocator's; it is aligned.
-        unsafe { word.write(self.mark_of(addr)) };
+        write_mark(addr, self.mark_of(addr));
     }
+}
+
+/// Whether an object begins with `mark`.
+#[inline]
+fn has_mark(addr: usize, mark: usize) -> bool {
+    let word = core::ptr::with_exposed_provenance::<usize>(addr);
+    // SAFETY: slab memory is readable; `addr` was checked to begin an object, so it is aligned.
+    // Its user has given it up, or calls wrongly and may race with this read.
+    unsafe { word.read_volatile() == mark }
+}
+
+/// Lets an object begin with `mark`.
+#[inline]
+fn write_mark(addr: usize, mark: usize) {
+    let word = core::ptr::with_exposed_provenance_mut::<usize>(addr);
+    // SAFETY: the object is free, so its memory is the allocator's; it is aligned.
+    unsafe { word.write(mark) };
 }
 
 /// Makes a free object one that is in use: takes its mark away, unless somebody wants to see it (see
