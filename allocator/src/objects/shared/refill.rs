@@ -7,7 +7,7 @@ use super::super::size_class::SizeClass;
 use super::allocator::{ObjectAllocator, hand_out};
 use super::cpu::CpuState;
 use super::descriptor::Owned;
-use super::magazine::{batch, capacity};
+use super::magazine::batch;
 use crate::pages::{FrameAllocator, PageRequest};
 use crate::sync::Pinned;
 use crate::{AllocError, AllocResult, Platform};
@@ -80,8 +80,9 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             && let Some(turn) = unsafe { cpu.enter() }
         {
             let magazines = turn.magazines;
-            let room = capacity(class) - magazines.len(class);
-            if room >= batch(class) && depot.take(class, |object| magazines.push(class, object)) {
+            let mut room = magazines.room(class);
+            if room.len() >= batch(class) && depot.take(class, |object| room.put(object)) {
+                drop(room);
                 cpu.activity.refilled(class, batch(class));
                 self.shuffle(magazines, class);
                 return magazines.pop(class);
@@ -97,9 +98,10 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         });
         if let Some(turn) = turn.flatten() {
             let magazines = turn.magazines;
-            let room = capacity(class) - magazines.len(class);
-            let limit = batch(class).min(room);
-            let taken = heap.take(&mut owned, class, limit, |addr| magazines.push(class, addr));
+            let mut room = magazines.room(class);
+            let limit = batch(class).min(room.len());
+            let taken = heap.take(&mut owned, class, limit, |addr| room.put(addr));
+            drop(room);
             if taken != 0 {
                 cpu.activity.refilled(class, taken);
             }

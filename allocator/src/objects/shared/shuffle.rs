@@ -30,7 +30,8 @@ fn shuffle(magazines: &Magazines, class: SizeClass, seed: usize) {
         let other = (state >> 8) as usize % (last + 1);
         objects.swap(last, other);
     }
+    let mut room = magazines.room(class);
     for object in &objects[..taken] {
-        magazines.push(class, *object);
+        room.put(*object);
     }
 }
