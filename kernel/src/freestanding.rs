@@ -1,7 +1,8 @@
 //! The memory functions that compiled code calls, for a target whose `core` expects a C library.
 //!
 //! `x86_64-unknown-none` brings its own. Written as string instructions, because a loop here could
-//! be compiled into a call of the very function it implements.
+//! be compiled into a call of the very function it implements. They go by words: an emulator, and a processor
+//! without fast string operations, does them one element at a time.
 
 use core::arch::asm;
 use core::ffi::{c_char, c_int, c_void};
@@ -14,8 +15,11 @@ unsafe extern "C" fn memcpy(to: *mut c_void, from: *const c_void, n: usize) -> *
     // SAFETY: as the caller promises; the direction flag is clear, as the ABI has it.
     unsafe {
         asm!(
+            "rep movsq",
+            "mov ecx, {tail:e}",
             "rep movsb",
-            inout("rcx") n => _, inout("rdi") to => _, inout("rsi") from => _,
+            tail = in(reg) n % 8,
+            inout("rcx") n / 8 => _, inout("rdi") to => _, inout("rsi") from => _,
             options(nostack, preserves_flags)
         );
     }
@@ -32,13 +36,20 @@ unsafe extern "C" fn memmove(to: *mut c_void, from: *const c_void, n: usize) -> 
         return unsafe { memcpy(to, from, n) };
     }
     let last = n.wrapping_sub(1);
-    // SAFETY: as the caller promises; downwards, and the direction flag is cleared again.
+    // SAFETY: as the caller promises; downwards, so that no element is written before it was read, and
+    // the direction flag is cleared again. Behind the odd bytes, the pointers are at the last byte of the
+    // words.
     unsafe {
         asm!(
             "std",
             "rep movsb",
+            "mov rcx, {words}",
+            "sub rdi, 7",
+            "sub rsi, 7",
+            "rep movsq",
             "cld",
-            inout("rcx") n => _,
+            words = in(reg) n / 8,
+            inout("rcx") n % 8 => _,
             inout("rdi") to.wrapping_byte_add(last) => _,
             inout("rsi") from.wrapping_byte_add(last) => _,
             options(nostack)
@@ -52,11 +63,16 @@ unsafe extern "C" fn memmove(to: *mut c_void, from: *const c_void, n: usize) -> 
 /// As C's `memset`: `n` bytes writable at `to`.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memset(to: *mut c_void, value: c_int, n: usize) -> *mut c_void {
-    // SAFETY: as the caller promises. C takes the low byte of `value`.
+    // C takes the low byte.
+    let pattern = u64::from(value.to_le_bytes()[0]) * 0x0101_0101_0101_0101;
+    // SAFETY: as the caller promises.
     unsafe {
         asm!(
+            "rep stosq",
+            "mov ecx, {tail:e}",
             "rep stosb",
-            inout("rcx") n => _, inout("rdi") to => _, in("eax") value,
+            tail = in(reg) n % 8,
+            inout("rcx") n / 8 => _, inout("rdi") to => _, in("rax") pattern,
             options(nostack, preserves_flags)
         );
     }

@@ -25,6 +25,30 @@ kernel_tests! { "boot", Test:
         assert_eq!(root.to_bits(), 9.0_f64.to_bits());
     }
 
+    /// Copies of every length, alignment and overlap say what a copy of one byte after the other says.
+    fn memory_functions_copy_and_fill() on [smp1] {
+        const LONGEST: usize = 40;
+        let bytes: [u8; 3 * LONGEST] = core::array::from_fn(super::tag);
+        for (from, to) in (0..2 * LONGEST).flat_map(|from| (0..2 * LONGEST).map(move |to| (from, to))) {
+            for length in 0..=LONGEST {
+                let mut moved = bytes;
+                moved.copy_within(from..from + length, to);
+                for (at, byte) in moved.iter().enumerate() {
+                    let source = if (to..to + length).contains(&at) { at - to + from } else { at };
+                    assert_eq!(*byte, bytes[source], "{length} bytes from {from} to {to}");
+                }
+            }
+        }
+        for (first, length) in (0..8).flat_map(|first| (0..=LONGEST).map(move |length| (first, length))) {
+            let mut filled = bytes;
+            filled[first..first + length].fill(0xa5);
+            for (at, byte) in filled.iter().enumerate() {
+                let is_inside = (first..first + length).contains(&at);
+                assert_eq!(*byte, if is_inside { 0xa5 } else { bytes[at] }, "{length} bytes at {first}");
+            }
+        }
+    }
+
     /// No page of the image is both writable and executable.
     fn image_is_write_xor_execute() on [smp1, microvm] {
         let rights = |range| pages(range).map(|page| {
