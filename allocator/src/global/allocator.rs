@@ -82,10 +82,16 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         if let Some(class) = SizeClass::from_layout(layout) {
             return self.objects.alloc(&self.frames, class);
         }
+        self.alloc_pages_of(layout)
+    }
+
+    /// Allocates pages for a layout. Not inlined, so that the way of objects stays short.
+    #[inline(never)]
+    fn alloc_pages_of(&self, layout: Layout) -> AllocResult<NonNull<u8>> {
         self.alloc_large(&large_request::<PAGE_SIZE>(layout))
     }
 
-    /// Frees pages that were allocated for a layout. Not inlined, so that the way of objects stays short.
+    /// Frees pages that were allocated for a layout. Not inlined, for the same reason.
     ///
     /// # Safety
     ///

@@ -136,7 +136,9 @@ impl SlabHeap {
         let descriptor = arena.slab_of_class(slab, class);
         descriptor.put(index)?;
         self.classes[class.index()].put += 1;
-        if descriptor.place_by_count() == descriptor.place {
+        // Only the first free object and the last one bring the slab to another list.
+        if descriptor.free() != 1 && descriptor.free() != descriptor.objects() {
+            debug_assert!(descriptor.place_by_count() == descriptor.place);
             return Ok(None);
         }
         Ok(self.place(arena, class, slab))
