@@ -31,8 +31,10 @@ const CAPACITY: [u32; STACKS] = [
 ];
 
 /// A stack of a CPU has at most this share of the free memory, divided by the number of CPUs: what
-/// is in caches does not merge.
-const SHARE: usize = 16;
+/// is in caches does not merge. Large blocks are wanted less often, and keep more from merging.
+const fn share(order: Order) -> usize {
+    if order.index() < 4 { 16 } else { 64 }
+}
 
 /// Where each stack begins among the entries, and where the last one ends.
 pub(super) const BASES: [u32; STACKS + 1] = {
@@ -112,7 +114,7 @@ impl Stack {
 
     /// How many blocks a CPU may keep here when `cpus` share `free` pages.
     pub(super) fn limit(self, free: usize, cpus: usize) -> u32 {
-        let share = (free / (SHARE * cpus)) >> self.order.log2();
+        let share = (free / (share(self.order) * cpus)) >> self.order.log2();
         let capacity = CAPACITY[self.index];
         u32::try_from(share).map_or(capacity, |share| share.min(capacity))
     }
