@@ -5,7 +5,8 @@ use twinframe_boot::acpi::{
     Tables, Width,
 };
 
-use crate::image::{Image, MADT_HEAD, Piece, body, local_apic, root_pointer, seal, table};
+use crate::image::{Image, Piece, seal};
+use crate::made::{MADT_HEAD, body, local_apic, root_pointer, table};
 
 fn madt(id: u8) -> Vec<u8> {
     table(b"APIC", 1, &body(&MADT_HEAD, &[local_apic(0, id, 1)]))

@@ -4,9 +4,9 @@ use twinframe_boot::acpi::{
     Affinity, CpuAffinity, Error, MOST_CPUS, Madt, MadtEntry, MemoryAffinity, Signature, Standing,
 };
 
-use crate::image::{
-    Image, MADT_HEAD, SRAT_HEAD, body, cpu_node, local_apic, local_x2apic, memory_node, table,
-    x2apic_node,
+use crate::image::Image;
+use crate::made::{
+    MADT_HEAD, SRAT_HEAD, body, cpu_node, local_apic, local_x2apic, memory_node, table, x2apic_node,
 };
 
 const ENABLED: u32 = 1;

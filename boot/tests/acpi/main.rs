@@ -5,4 +5,6 @@ mod built;
 mod hostile;
 mod image;
 mod lists;
+mod made;
 mod real;
+mod rules;
