@@ -27,20 +27,21 @@ impl PhysicalMemory for Image {
 
 impl Image {
     /// A file of `boot/fixtures/acpi`: pieces one after another, the root pointer first, each as its
-    /// physical address (8 bytes, little-endian), its length (4 bytes), and its bytes.
+    /// physical address (8 bytes, little-endian), its length (4 bytes), and its bytes. The last piece
+    /// may be cut short.
     pub(crate) fn load(mut file: &[u8]) -> Self {
         let mut pieces = Vec::new();
         while let Some((head, rest)) = file.split_first_chunk::<12>() {
             let phys = u64::from_le_bytes(head[..8].try_into().unwrap());
             let length = u32::from_le_bytes(head[8..].try_into().unwrap());
-            let (bytes, rest) = rest.split_at(length as usize);
+            let (bytes, rest) = rest.split_at(rest.len().min(length as usize));
             pieces.push(Piece {
                 phys,
                 bytes: bytes.into(),
             });
             file = rest;
         }
-        let rsdp = pieces[0].phys;
+        let rsdp = pieces.first().map_or(0, |root: &Piece| root.phys);
         Self { pieces, rsdp }
     }
 
