@@ -4,8 +4,13 @@ mod memory;
 mod model;
 mod objects;
 mod platform;
+mod shared;
+mod single;
+mod tree;
 
-pub use memory::Memory;
-pub use model::{Op, Pages, play};
+pub use model::Op;
 pub use objects::{ObjectOp, play_objects};
-pub use platform::{Hardened, Host, set_cpu};
+pub use platform::{Hardened, Host};
+pub use shared::play_shared;
+pub use single::play_single;
+pub use tree::{TreeOps, play_tree};

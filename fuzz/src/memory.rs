@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 /// One mapping for the whole run.
 #[derive(Clone, Copy)]
-pub struct Memory {
+pub(crate) struct Memory {
     start: NonNull<u8>,
 }
 
@@ -16,10 +16,10 @@ unsafe impl Sync for Memory {}
 
 impl Memory {
     /// Bytes in the mapping.
-    pub const LEN: usize = 64 << 20;
+    pub(crate) const LEN: usize = 64 << 20;
 
     /// The mapping, aligned to 1 GiB.
-    pub fn get() -> Self {
+    pub(crate) fn get() -> Self {
         static MEMORY: OnceLock<Memory> = OnceLock::new();
         *MEMORY.get_or_init(|| {
             const ALIGN: usize = 1 << 30;
@@ -43,12 +43,12 @@ impl Memory {
     }
 
     /// Its first address.
-    pub fn addr(self) -> usize {
+    pub(crate) fn addr(self) -> usize {
         self.start.addr().get()
     }
 
     /// A part of it.
-    pub fn part(self, offset: usize, len: usize) -> NonNull<[u8]> {
+    pub(crate) fn part(self, offset: usize, len: usize) -> NonNull<[u8]> {
         assert!(offset + len <= Self::LEN);
         // SAFETY: inside the mapping.
         let start = unsafe { self.start.add(offset) };

@@ -7,7 +7,8 @@ use std::ptr::NonNull;
 use arbitrary::Arbitrary;
 use twinframe::{AllocError, AllocResult, ManagedSection, PageRequest, RegionReport};
 
-use crate::{Memory, set_cpu};
+use crate::memory::Memory;
+use crate::platform::set_cpu;
 
 const PAGE: usize = 0x1000;
 

@@ -7,7 +7,8 @@ use std::ptr::NonNull;
 use arbitrary::Arbitrary;
 use twinframe::{AllocError, GlobalAllocator, Platform};
 
-use crate::{Memory, set_cpu};
+use crate::memory::Memory;
+use crate::platform::set_cpu;
 
 /// Little enough for a sequence to use all of it.
 const HEAP: usize = 3 << 20;

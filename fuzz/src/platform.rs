@@ -14,7 +14,7 @@ std::thread_local! {
 }
 
 /// Goes on as another CPU.
-pub fn set_cpu(cpu: usize) {
+pub(crate) fn set_cpu(cpu: usize) {
     CPU.set(cpu % CPUS);
 }
 
