@@ -52,10 +52,16 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         }
         let mut tree = self.tree.0.lock();
         let (section, pfn) = self.locate(&tree, addr)?;
-        if tree.closing == Some(section) {
-            return Err(AllocError::NoMemory);
+        // A wrong call is told that it is one, however little memory there is.
+        let pages = section.allocation(pfn, count)?;
+        let more = new_count
+            .checked_sub(pages)
+            .ok_or(AllocError::InvalidParam)?;
+        match more {
+            0 => Ok(()),
+            _ if tree.closing == Some(section) => Err(AllocError::NoMemory),
+            _ => tree.zones.grow(section, pfn, pages, more),
         }
-        tree.zones.grow(section, pfn, count, new_count)
     }
 
     /// Whether [`dealloc_pages`](Self::dealloc_pages) would take this.
@@ -99,22 +105,16 @@ impl Section {
         Ok(pages - new_count)
     }
 
-    /// Makes the allocation at `pfn` one of `new_count` pages, and returns how many came.
-    pub(super) fn grow(&self, pfn: Pfn, count: usize, new_count: usize) -> AllocResult<usize> {
-        let pages = self.allocation(pfn, count)?;
-        let more = new_count
-            .checked_sub(pages)
-            .ok_or(AllocError::InvalidParam)?;
-        let (end, limit) = (pfn.add(pages), pfn.add(new_count));
+    /// Makes the allocation of `pages` pages at `pfn` so many `more`, at least one.
+    pub(super) fn grow(&self, pfn: Pfn, pages: usize, more: usize) -> AllocResult {
+        let (end, limit) = (pfn.add(pages), pfn.add(pages + more));
         if limit > self.limit() {
             return Err(AllocError::NoMemory);
         }
-        if more != 0 {
-            self.take_at(end, limit)?;
-            self.unmark(pfn, limit);
-            self.mark(pfn, limit);
-        }
-        Ok(more)
+        self.take_at(end, limit)?;
+        self.unmark(pfn, limit);
+        self.mark(pfn, limit);
+        Ok(())
     }
 
     /// Forgets where the blocks of allocations begin that fill `first..limit`.

@@ -126,22 +126,21 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         Ok(())
     }
 
-    /// Makes the `count` pages that were allocated at `pfn` an allocation of `new_count`, if those behind
-    /// it are free.
+    /// Makes the `pages` pages that are allocated at `pfn` so many `more`, if those behind them are free.
     pub(crate) fn grow(
         &mut self,
         section: SectionRef,
         pfn: Pfn,
-        count: usize,
-        new_count: usize,
+        pages: usize,
+        more: usize,
     ) -> AllocResult {
         let sections = &mut self.zones[section.zone().index()];
         let reserve = sections.reserve[Zone::Normal.index()];
-        if new_count.saturating_sub(count) > sections.free.saturating_sub(reserve) {
+        if more > sections.free.saturating_sub(reserve) {
             return Err(AllocError::NoMemory);
         }
-        let taken = section.grow(pfn, count, new_count)?;
-        sections.free -= taken;
+        section.grow(pfn, pages, more)?;
+        sections.free -= more;
         sections.settle(section);
         Ok(())
     }

@@ -97,6 +97,32 @@ fn wrong_growths_are_refused() {
 }
 
 #[test]
+fn a_wrong_growth_is_refused_as_such_without_memory() {
+    let rig = Rig::new(4 << 20);
+    let frames = rig.global.frames();
+    let run = frames.alloc_pages_exact(5, 0).expect("enough memory");
+    let pages: Vec<usize> = core::iter::from_fn(|| frames.alloc_pages(1, 0).ok()).collect();
+    for (addr, count, new_count, error) in [
+        (run, 5, 6, AllocError::NoMemory),
+        (run, 4, 600, AllocError::InvalidParam),
+        (run + PAGE, 4, 600, AllocError::NotAllocated),
+    ] {
+        // SAFETY: refused.
+        let refused = unsafe { frames.grow_pages(addr, count, new_count) };
+        assert_eq!(refused, Err(error), "{addr:#x}, {count} to {new_count}");
+    }
+    // SAFETY: ours; they stay as many as they are, which takes nothing.
+    assert_eq!(unsafe { frames.grow_pages(run, 5, 5) }, Ok(()));
+    // SAFETY: ours.
+    assert_eq!(unsafe { frames.dealloc_pages(run, 5) }, Ok(()));
+    for page in pages {
+        // SAFETY: ours.
+        assert_eq!(unsafe { frames.dealloc_pages(page, 1) }, Ok(()));
+    }
+    rig.is_recovered();
+}
+
+#[test]
 fn wrong_shrinks_are_refused() {
     let rig = Rig::new(4 << 20);
     let frames = rig.global.frames();
