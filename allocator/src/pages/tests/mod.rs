@@ -10,8 +10,10 @@ mod model;
 mod nodes;
 mod platform;
 mod sections;
+mod sequences;
 mod shared;
 mod storm;
+mod subject;
 
 pub(crate) use memory::Memory;
 pub(crate) use platform::{Cpu, Host, SECOND_NODE};
