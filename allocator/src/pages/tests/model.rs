@@ -52,12 +52,28 @@ impl Model {
             .filter(move |(section, _)| section.zone == zone)
     }
 
+    /// Must a live allocation of `count` pages become one of `new_count` where it is, if nothing is in
+    /// a cache?
+    pub(super) fn can_grow(&self, addr: usize, count: usize, new_count: usize) -> bool {
+        let (_, (section, used)) = self.sections.range(..=addr).next_back().unwrap();
+        let zone = section.zone;
+        let reserve = zone.reserve(Zone::Normal, &self.managed());
+        let first = (addr - section.start) / PAGE;
+        self.free_pages(zone) >= new_count - count + reserve
+            && used
+                .get(first + count..first + new_count)
+                .is_some_and(|behind| behind.iter().all(|out| !out))
+    }
+
+    fn managed(&self) -> [usize; 3] {
+        Zone::ALL.map(|zone| self.of(zone).map(|(section, _)| section.total_pages).sum())
+    }
+
     /// Must this request succeed?
     pub(super) fn can_serve(&self, count: usize, exact: bool, need: usize, max_phys: u64) -> bool {
         let block = count.next_power_of_two();
         let cost = if exact { count } else { block };
-        let managed =
-            Zone::ALL.map(|zone| self.of(zone).map(|(section, _)| section.total_pages).sum());
+        let managed = self.managed();
         let highest = Zone::of(max_phys.saturating_sub(PAGE as u64 - 1));
         Zone::ALL
             .into_iter()

@@ -35,6 +35,17 @@ enum Op {
         page: usize,
         count: usize,
     },
+    Resize {
+        live: usize,
+        new_count: usize,
+        drain: bool,
+    },
+    ResizeWrongly {
+        live: usize,
+        page: usize,
+        count: usize,
+        new_count: usize,
+    },
     Add(usize),
     Remove(usize),
     Slab(usize),
@@ -54,6 +65,12 @@ fn op() -> impl Strategy<Value = Op> {
         6 => any::<usize>().prop_map(Op::Free),
         1 => (any::<usize>(), 0usize..9, 0usize..20)
             .prop_map(|(live, page, count)| Op::FreeWrongly { live, page, count }),
+        4 => (any::<usize>(), prop_oneof![4 => 1usize..20, 1 => 1usize..3000], any::<bool>())
+            .prop_map(|(live, new_count, drain)| Op::Resize { live, new_count, drain }),
+        1 => (any::<usize>(), 0usize..9, 0usize..20, prop_oneof![4 => 0usize..20, 1 => any::<usize>()])
+            .prop_map(|(live, page, count, new_count)| {
+                Op::ResizeWrongly { live, page, count, new_count }
+            }),
         1 => any::<usize>().prop_map(Op::Add),
         1 => any::<usize>().prop_map(Op::Remove),
         1 => any::<usize>().prop_map(Op::Slab),
@@ -212,6 +229,34 @@ fn apply(pages: &mut impl Subject, model: &mut Model, memory: &Memory, op: Op) {
                 assert!(pages.free(wrong_page, count).is_err());
             }
         }
+        Op::Resize {
+            live,
+            new_count,
+            drain,
+        } => resize(pages, model, live, new_count, drain),
+        Op::ResizeWrongly {
+            live,
+            page,
+            count,
+            new_count,
+        } => {
+            let Some((addr, pages_out)) = model.live.get(live % model.live.len().max(1)).copied()
+            else {
+                return;
+            };
+            let wrong_page = addr + page * PAGE;
+            let is_live = model.live.iter().any(|(addr, _)| *addr == wrong_page);
+            let fits = count == pages_out || count.next_power_of_two() == pages_out;
+            let is_wrong = match page {
+                0 => count == 0 || !fits,
+                _ => !is_live,
+            };
+            if is_wrong {
+                // However much memory there is: it is the call that is wrong.
+                let refused = pages.resize(wrong_page, count, new_count);
+                assert!(!matches!(refused, Some(Ok(()) | Err(AllocError::NoMemory))));
+            }
+        }
         Op::Add(region) => {
             add(pages, memory, region);
             model.read_sections(pages);
@@ -249,6 +294,31 @@ fn apply(pages: &mut impl Subject, model: &mut Model, memory: &Memory, op: Op) {
             }
         }
     }
+}
+
+/// Makes a live allocation shorter or longer.
+fn resize(pages: &mut impl Subject, model: &mut Model, live: usize, new_count: usize, drain: bool) {
+    if model.live.is_empty() {
+        return;
+    }
+    let live = live % model.live.len();
+    let (addr, count) = model.live[live];
+    if drain {
+        pages.drain_all();
+    }
+    let can = new_count <= count || model.can_grow(addr, count, new_count);
+    match pages.resize(addr, count, new_count) {
+        None => return,
+        Some(Ok(())) => assert!(can),
+        // What is in a cache is not free for this.
+        Some(Err(error)) => {
+            assert_eq!((error, can && drain), (AllocError::NoMemory, false));
+            return;
+        }
+    }
+    let (kept, end) = (count.min(new_count), count.max(new_count));
+    model.set(addr + kept * PAGE, end - kept, new_count > count);
+    model.live[live].1 = new_count;
 }
 
 /// A callback that frees nothing and says now and then that it did.

@@ -16,6 +16,11 @@ pub(super) trait Subject {
     fn drain_all(&mut self) {}
     fn set_reclaim(&mut self, _: Option<Reclaim>) {}
 
+    /// Shrinks or grows an allocation where it is; `None` if this allocator does not.
+    fn resize(&mut self, _addr: usize, _count: usize, _new_count: usize) -> Option<AllocResult> {
+        None
+    }
+
     /// Does it refuse all that the model refuses?
     fn is_exact(&self) -> bool;
 
@@ -119,6 +124,16 @@ subject! {
 
     fn assert_recovered(&self) {
         super::shared::assert_recovered(self);
+    }
+
+    fn resize(&mut self, addr: usize, count: usize, new_count: usize) -> Option<AllocResult> {
+        Some(if new_count > count {
+            // SAFETY: the model resizes what is its own; what else it tries is refused.
+            unsafe { self.grow_pages(addr, count, new_count) }
+        } else {
+            // SAFETY: as above, and nobody uses the pages that go.
+            unsafe { self.shrink_pages(addr, count, new_count) }
+        })
     }
 
     fn on_cpu(&mut self, cpu: usize) {
