@@ -9,6 +9,7 @@ mod memory;
 mod model;
 mod nodes;
 mod platform;
+mod reclaim;
 mod sections;
 mod sequences;
 mod shared;

@@ -1,0 +1,70 @@
+//! The callback that is asked for memory.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::vec::Vec;
+
+use super::shared::{assert_recovered, free, take_all};
+use super::{GIB, Host, MIB, Memory};
+use crate::{AllocError, FrameAllocator, ReclaimRequest, Urgency, Watermarks, Zone};
+
+static CALLS: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
+static KEPT: std::sync::Mutex<Vec<usize>> = std::sync::Mutex::new(Vec::new());
+static RECLAIMED: FrameAllocator<Host> = FrameAllocator::new();
+
+/// Gives back ten of the pages it keeps, and allocates while it is at it.
+fn reclaim(request: &ReclaimRequest) -> usize {
+    CALLS[request.urgency as usize].fetch_add(1, Ordering::Relaxed);
+    assert!(request.pages > 0);
+    if request.urgency != Urgency::Failing {
+        return 0;
+    }
+    let mut kept = KEPT.lock().unwrap();
+    let from = kept.len().saturating_sub(10);
+    let given = kept.split_off(from);
+    given.iter().for_each(|addr| free(&RECLAIMED, *addr, 1));
+    let nested: Vec<usize> = take_all(&RECLAIMED);
+    nested.iter().for_each(|addr| free(&RECLAIMED, *addr, 1));
+    given.len()
+}
+
+#[test]
+fn the_callback_is_asked_before_an_allocation_fails() {
+    let memory = core::mem::ManuallyDrop::new(Memory::new(4 * MIB));
+    // SAFETY: the memory is never unmapped.
+    unsafe { RECLAIMED.add_region_at(memory.whole(), GIB) }.unwrap();
+    let calls = || CALLS.each_ref().map(|calls| calls.load(Ordering::Relaxed));
+    let marks = Watermarks {
+        min: 16,
+        low: 64,
+        high: 96,
+    };
+    RECLAIMED.set_watermarks(Zone::Dma32, marks).unwrap();
+    assert_eq!(RECLAIMED.watermarks(Zone::Dma32), marks);
+    let wrong = Watermarks { min: 65, ..marks };
+    assert_eq!(
+        RECLAIMED.set_watermarks(Zone::Dma32, wrong),
+        Err(AllocError::InvalidParam)
+    );
+    RECLAIMED.set_reclaim(Some(reclaim));
+    while RECLAIMED.buddyinfo().zone(Zone::Dma32).free_pages > 200 {
+        KEPT.lock()
+            .unwrap()
+            .push(RECLAIMED.alloc_pages(1, 0).unwrap());
+    }
+    assert_eq!(calls(), [0; 3]);
+    let held = KEPT.lock().unwrap().len();
+    let all = take_all(&RECLAIMED);
+    let [low, min, failing] = calls();
+    assert!(
+        low == 1 && min > 0 && failing > held / 10,
+        "{low} {min} {failing}"
+    );
+    // Everything that the callback had was used before anything failed.
+    assert!(KEPT.lock().unwrap().is_empty());
+    assert_eq!(all.len(), RECLAIMED.total_pages());
+    RECLAIMED.set_reclaim(None);
+    assert_eq!(RECLAIMED.alloc_pages(1, 0), Err(AllocError::NoMemory));
+    assert_eq!(calls()[2], failing);
+    all.iter().for_each(|addr| free(&RECLAIMED, *addr, 1));
+    assert_recovered(&RECLAIMED);
+}
