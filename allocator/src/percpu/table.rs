@@ -1,0 +1,120 @@
+//! Where the state of every CPU is.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use crate::Platform;
+
+/// Pointers for the first CPUs are in the table itself.
+const NEAR: usize = 64;
+
+/// A pointer for every CPU, set when the CPU's state is first needed.
+pub(crate) struct CpuTable<T> {
+    near: [AtomicPtr<T>; NEAR],
+    /// For CPUs from `NEAR` up: an array in memory that the owner of the table provides.
+    far: AtomicPtr<AtomicPtr<T>>,
+}
+
+impl<T> CpuTable<T> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            near: [const { AtomicPtr::new(core::ptr::null_mut()) }; NEAR],
+            far: AtomicPtr::new(core::ptr::null_mut()),
+        }
+    }
+
+    /// How many bytes [`install_far`](Self::install_far) needs for this many CPUs; 0 is nothing.
+    pub(crate) const fn far_bytes(cpus: usize) -> usize {
+        cpus.saturating_sub(NEAR) * size_of::<AtomicPtr<T>>()
+    }
+
+    /// Does this CPU need the far array, which is not there yet?
+    pub(crate) fn lacks_far(&self, cpu: usize) -> bool {
+        cpu >= NEAR && self.far.load(Ordering::Acquire).is_null()
+    }
+
+    /// Gives the table room for the CPUs that do not fit into it.
+    ///
+    /// # Safety
+    ///
+    /// `memory` has `far_bytes(cpus)` zeroed bytes, aligned for a pointer, for as long as the
+    /// table exists; `cpus` is more than every number that the table is asked for.
+    pub(crate) unsafe fn install_far(&self, memory: NonNull<u8>) {
+        self.far.store(memory.as_ptr().cast(), Ordering::Release);
+    }
+
+    #[inline]
+    fn entry(&self, cpu: usize) -> Option<&AtomicPtr<T>> {
+        if cpu < NEAR {
+            return Some(&self.near[cpu]);
+        }
+        let far = NonNull::new(self.far.load(Ordering::Acquire))?;
+        // SAFETY: `install_far` was promised room for every CPU.
+        let entry = unsafe { far.add(cpu - NEAR) };
+        // SAFETY: zeroed memory is a null pointer, and the memory stays.
+        Some(unsafe { entry.as_ref() })
+    }
+
+    /// The state of a CPU, if it has one already.
+    #[inline]
+    pub(crate) fn get(&self, cpu: usize) -> Option<&T> {
+        let state = self.entry(cpu)?.load(Ordering::Acquire);
+        // SAFETY: `install` was promised a value that stays.
+        unsafe { state.as_ref() }
+    }
+
+    /// The state of the CPU that runs this code, if it has one already. The caller is pinned.
+    #[inline]
+    pub(crate) fn own<P: Platform>(&self) -> Option<&T> {
+        let cpu = P::cpu_id();
+        if P::MAX_CPUS > NEAR {
+            return self.get(cpu);
+        }
+        debug_assert!(cpu < P::MAX_CPUS);
+        // SAFETY: `Platform` promises a number below `MAX_CPUS`, so below `NEAR` here.
+        let state = unsafe { self.near.get_unchecked(cpu) }.load(Ordering::Acquire);
+        // SAFETY: `install` was promised a value that stays.
+        unsafe { state.as_ref() }
+    }
+
+    /// Sets the state of a CPU.
+    ///
+    /// # Safety
+    ///
+    /// `state` is valid for shared access for as long as the table exists.
+    pub(crate) unsafe fn install(&self, cpu: usize, state: NonNull<T>) {
+        if let Some(entry) = self.entry(cpu) {
+            entry.store(state.as_ptr(), Ordering::Release);
+        }
+    }
+
+    /// The CPUs below `cpus` that have a state.
+    pub(crate) fn iter(&self, cpus: usize) -> impl Iterator<Item = (usize, &T)> {
+        (0..cpus).filter_map(|cpu| Some((cpu, self.get(cpu)?)))
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_serves_cpus_beyond_its_own_room() {
+        let table = CpuTable::<u32>::new();
+        let mut states = [1, 2];
+        let [first, second] = &mut states;
+        let mut far = [core::ptr::null_mut::<u32>(); 200];
+        assert!(!table.lacks_far(3) && table.lacks_far(255));
+        assert_eq!(CpuTable::<u32>::far_bytes(256), size_of_val(&far[..192]));
+        assert_eq!(CpuTable::<u32>::far_bytes(1), 0);
+        // SAFETY: the arrays outlive the table's use.
+        unsafe { table.install_far(NonNull::from(&mut far).cast()) };
+        // SAFETY: as above.
+        unsafe { table.install(3, NonNull::from(first)) };
+        // SAFETY: as above.
+        unsafe { table.install(255, NonNull::from(second)) };
+        let all: std::vec::Vec<_> = table.iter(256).map(|(cpu, state)| (cpu, *state)).collect();
+        assert_eq!(all, [(3, 1), (255, 2)]);
+        assert_eq!(table.get(4), None);
+    }
+}
