@@ -1,23 +1,16 @@
 //! The knobs of `make run`: read from the environment and from options, checked before anything is built.
 
+mod value;
+
 use std::time::Duration;
 
 use crate::command::Accelerator;
-use crate::machine::{Board, MACHINES, Machine, Mebibytes};
+use crate::machine::{Machine, Mebibytes};
 use crate::testlist::KernelTest;
 use crate::{Problem, Result};
 
-/// Below this the kernel image, its stacks and its tables leave nothing to test with.
-pub const LEAST_MEMORY: Mebibytes = Mebibytes(16);
-
-/// What the kernel brings up. QEMU refuses what its board cannot have: more than 255 need x2APIC.
-const MOST_CPUS: u32 = 512;
-
-/// The largest power of two that QEMU takes for `-icount`.
-const MOST_SHIFT: u8 = 10;
-
-/// The longest time that the kernel takes: a week.
-const MOST_MINUTES: u32 = 7 * 24 * 60;
+pub use value::{LEAST_MEMORY, accelerator, seconds};
+use value::{cpus, default_timeout, list, machine, memory, minutes, seed, shift};
 
 /// The names, in the environment; as options they are written in lower case.
 pub const NAMES: &[&str] = &[
@@ -159,131 +152,6 @@ impl Knobs {
             }
             _ => Ok(()),
         }
-    }
-}
-
-/// A machine by its name in the table, or the first one with that chipset.
-fn machine(name: &str) -> Result<&'static Machine> {
-    let board = match name {
-        "q35" => Some(Board::Q35),
-        "pc" => Some(Board::Pc),
-        "microvm" => Some(Board::Microvm),
-        _ => None,
-    };
-    Machine::named(name)
-        .or_else(|| MACHINES.iter().find(|machine| Some(machine.board) == board))
-        .ok_or_else(|| {
-            let names: Vec<_> = MACHINES.iter().map(|machine| machine.name).collect();
-            Problem::new(format!(
-                "MACHINE={name}: no such machine; there are q35, {}",
-                names.join(", ")
-            ))
-        })
-}
-
-fn memory(text: &str) -> Result<Mebibytes> {
-    let upper = text.to_ascii_uppercase();
-    let (digits, scale) = match upper.strip_suffix('G') {
-        Some(digits) => (digits, 1024),
-        None => (upper.strip_suffix('M').unwrap_or(&upper), 1),
-    };
-    let size = digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|size| size.checked_mul(scale));
-    match size.map(Mebibytes) {
-        Some(size) if size >= LEAST_MEMORY => Ok(size),
-        Some(_) => Err(Problem::new(format!(
-            "MEM={text}: the kernel needs at least {LEAST_MEMORY}"
-        ))),
-        None => Err(Problem::new(format!(
-            "MEM={text}: not a size; write MiB or GiB, as in 64M or 6G"
-        ))),
-    }
-}
-
-fn cpus(text: &str) -> Result<u32> {
-    match text.parse() {
-        Ok(count @ 1..=MOST_CPUS) => Ok(count),
-        _ => Err(Problem::new(format!(
-            "SMP={text}: not a number of CPUs; write 1 to {MOST_CPUS}"
-        ))),
-    }
-}
-
-/// The accelerator that `ACCEL` names.
-///
-/// # Errors
-///
-/// It names none.
-pub fn accelerator(text: &str) -> Result<Accelerator> {
-    match text {
-        "auto" => Ok(Accelerator::choose()),
-        "tcg" => Ok(Accelerator::Tcg),
-        "single" => Ok(Accelerator::SingleTcg),
-        "kvm" => Ok(Accelerator::Kvm),
-        _ => Err(Problem::new(format!(
-            "ACCEL={text}: write tcg, single, kvm or auto"
-        ))),
-    }
-}
-
-/// The power of two that `ICOUNT` names.
-fn shift(text: &str) -> Result<u8> {
-    match text.parse() {
-        Ok(shift @ 0..=MOST_SHIFT) => Ok(shift),
-        _ => Err(Problem::new(format!(
-            "ICOUNT={text}: not a power of two; write 0 to {MOST_SHIFT}"
-        ))),
-    }
-}
-
-fn minutes(text: &str) -> Result<u32> {
-    match text.parse() {
-        Ok(minutes @ 1..=MOST_MINUTES) => Ok(minutes),
-        _ => Err(Problem::new(format!(
-            "MINUTES={text}: not a time; write minutes, 1 to {MOST_MINUTES}"
-        ))),
-    }
-}
-
-/// Five minutes, beside the time that stress was given.
-fn default_timeout(minutes: Option<u32>) -> Duration {
-    Duration::from_secs(300 + 60 * u64::from(minutes.unwrap_or(0)))
-}
-
-fn seed(text: &str) -> Result<u64> {
-    let hexadecimal = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
-    let seed = match hexadecimal {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None => text.parse(),
-    };
-    seed.map_err(|_| {
-        Problem::new(format!(
-            "SEED={text}: not a 64-bit number; write it decimal or 0x hexadecimal"
-        ))
-    })
-}
-
-fn list(text: &str) -> Vec<String> {
-    let names = text.split(|c: char| c == ',' || c.is_whitespace());
-    names
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .collect()
-}
-
-/// A limit in whole seconds, as the knob `name` gives it.
-///
-/// # Errors
-///
-/// It is not a positive number.
-pub fn seconds(name: &str, text: &str) -> Result<Duration> {
-    match text.parse() {
-        Ok(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
-        _ => Err(Problem::new(format!(
-            "{name}={text}: not a time; write seconds, 1 to 86400"
-        ))),
     }
 }
 
