@@ -10,7 +10,7 @@
 use core::sync::atomic::AtomicPtr;
 
 use super::frame::{Order, Pfn, largest_block};
-use super::tree::{LEVELS, node_log2, node_words};
+use super::level::{LEVELS, node_log2, node_words};
 
 /// Metadata arrays begin on cache lines.
 pub(super) const LINE: usize = 64;

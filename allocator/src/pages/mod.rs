@@ -27,6 +27,7 @@ mod handle;
 mod index;
 mod info;
 mod layout;
+mod level;
 mod lookup;
 mod manage;
 mod node;

@@ -15,11 +15,12 @@ use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 
 use super::frame::{Order, Pfn, largest_block};
 use super::layout::{LINE, SLAB_GRAIN, slab_order};
+use super::level::Level;
 use super::node::Node;
 use super::region::Piece;
 use super::slab_window::SlabWindow;
 use super::state::{Kind, PageFlags, PageState};
-use super::tree::{FreeTree, Level};
+use super::tree::FreeTree;
 use super::zone::Zone;
 use crate::{AllocError, AllocResult};
 
