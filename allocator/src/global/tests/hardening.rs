@@ -2,11 +2,11 @@
 
 mod pressure;
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 
-use super::{AllocError, GlobalAlloc, GlobalAllocator, Layout, Misuse, NonNull, Platform};
-use super::{RefCell, Vec, layout, vec};
-use crate::Hardening;
+use super::{AllocError, GlobalAlloc, GlobalAllocator, Layout, Misuse, NonNull};
+use super::{Vec, layout, vec};
+use crate::{Hardening, Platform};
 
 std::thread_local! {
     static REPORTS: RefCell<Vec<Misuse>> = const { RefCell::new(Vec::new()) };

@@ -3,8 +3,8 @@
 use core::cell::Cell;
 use core::ptr::null;
 
-use super::{AllocError, GlobalAllocator, NonNull, PAGE, Platform, Vec, layout, vec};
-use crate::{CpuClassStats, CpuSlabInfo, Hardening, SizeClass};
+use super::{AllocError, GlobalAllocator, NonNull, PAGE, Vec, layout, vec};
+use crate::{CpuClassStats, CpuSlabInfo, Hardening, Platform, SizeClass};
 
 type Global = GlobalAllocator<Interrupted>;
 
