@@ -10,6 +10,7 @@ mod cache;
 mod cache_stats;
 mod fenced;
 mod info;
+mod inspect;
 mod realloc;
 mod rust_alloc;
 #[cfg(test)]
