@@ -20,6 +20,10 @@ pub trait Pages {
     fn allocate_at(&mut self, addr: usize, count: usize) -> AllocResult<usize>;
     fn allocate_bulk(&mut self, count: usize, out: &mut [usize]) -> AllocResult<usize>;
     fn free(&mut self, addr: usize, count: usize) -> AllocResult;
+    /// Shrinks or grows an allocation where it is; `None` if this allocator does not.
+    fn resize(&mut self, _addr: usize, _count: usize, _new_count: usize) -> Option<AllocResult> {
+        None
+    }
     fn set_slab(&mut self, addr: usize, descriptor: *mut ()) -> AllocResult;
     fn slab_of(&self, addr: usize) -> Option<NonNull<()>>;
     fn drain(&mut self, cpu: usize);
@@ -56,6 +60,10 @@ pub enum Op {
     },
     FreeWild {
         offset: u32,
+        count: u16,
+    },
+    Resize {
+        block: u8,
         count: u16,
     },
     Slab(u8),
@@ -202,22 +210,40 @@ fn step(pages: &mut impl Pages, memory: Memory, live: &mut BTreeMap<usize, Live>
                 return;
             };
             let count = usize::from(count);
-            let right = match block.exact {
-                true => count == block.pages,
-                false => count != 0 && count.next_power_of_two() == block.pages.next_power_of_two(),
-            };
+            let rounds = count != 0 && count.next_power_of_two() == block.pages.next_power_of_two();
+            // What was asked for exactly may still be a single block, for which every count goes that
+            // rounds up to it.
+            let whole = count == block.pages || block.pages.is_power_of_two();
             match pages.free(addr, count) {
                 Ok(()) => {
-                    assert!(right && !block.slab);
+                    assert!(rounds && !block.slab && (whole || !block.exact));
                     live.remove(&addr);
                 }
-                Err(_) => assert!(!right || block.slab || block.exact),
+                Err(_) => {
+                    assert!(!rounds || block.slab || block.exact && count != block.pages);
+                }
             }
         }
         Op::FreeWild { offset, count } => {
             let addr = memory.addr() + offset as usize % (2 * Memory::LEN);
             if !live.contains_key(&addr) {
                 assert!(pages.free(addr, usize::from(count)).is_err());
+            }
+        }
+        Op::Resize { block: i, count } => {
+            let Some((addr, block)) = pick(live, i) else {
+                return;
+            };
+            let count = usize::from(count);
+            match pages.resize(addr, block.pages, count) {
+                None => {}
+                Some(Ok(())) => {
+                    assert!(count != 0 && !block.slab);
+                    live.remove(&addr);
+                    insert(pages, live, addr, count, true);
+                }
+                Some(Err(AllocError::NoMemory)) => assert!(count > block.pages && !block.slab),
+                Some(Err(_)) => assert!(count == 0 || block.slab),
             }
         }
         Op::Slab(i) => {
@@ -281,7 +307,7 @@ fn insert(
     assert!(sections.into_iter().any(inside));
     let block = Live {
         pages: count,
-        exact: exact && !count.is_power_of_two(),
+        exact,
         slab: false,
     };
     live.insert(addr, block);

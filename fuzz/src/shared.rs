@@ -37,6 +37,16 @@ impl Pages for Shared {
         unsafe { self.0.dealloc_pages(addr, count) }
     }
 
+    fn resize(&mut self, addr: usize, count: usize, new_count: usize) -> Option<AllocResult> {
+        Some(if new_count > count {
+            // SAFETY: the sequence owns the block.
+            unsafe { self.0.grow_pages(addr, count, new_count) }
+        } else {
+            // SAFETY: as above, and it does not use the pages that go.
+            unsafe { self.0.shrink_pages(addr, count, new_count) }
+        })
+    }
+
     fn set_slab(&mut self, addr: usize, descriptor: *mut ()) -> AllocResult {
         // SAFETY: the sequence owns the block.
         unsafe { self.0.set_slab(addr, descriptor) }
