@@ -66,12 +66,12 @@ asan: ## run the allocator's tests with the address sanitizer, also hardened
 	$(call UNSTABLE,) test -p twinframe --lib --target $(HOST) --target-dir target/asan \
 	    --features hardened,init_on_free,fault_injection
 
-fuzz: ## fuzz each target for SECONDS (60), with the address sanitizer; keeps what it finds in fuzz/
+fuzz: ## fuzz each target for SECONDS (60), with the address sanitizer; keeps what it finds in fuzz/found
 	cd fuzz && $(call UNSTABLE,$(COVERAGE)) build --release --target $(HOST)
-	cd fuzz && for target in bittree frames hardened objects pages; do \
-	    mkdir -p corpus/$$target artifacts/$$target && \
-	    target/$(HOST)/release/$$target -max_total_time=$(SECONDS) -max_len=2000 \
-	        -artifact_prefix=artifacts/$$target/ corpus/$$target || exit 1; done
+	cd fuzz && for target in $$(ls corpus); do \
+	    mkdir -p found/$$target artifacts/$$target && \
+	    target/$(HOST)/release/$$target -max_total_time=$(SECONDS) -max_len=2000 -len_control=0 \
+	        -artifact_prefix=artifacts/$$target/ found/$$target corpus/$$target || exit 1; done
 
 bench: qemu ## measure Twinframe beside other allocators: in time on this host, in instructions in the kernel
 	@$(CARGO) run -q --release -p twinframe-bench --features mallocs -- --json target/twinframe/bench.json

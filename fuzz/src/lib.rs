@@ -1,5 +1,7 @@
-//! Sequences of allocator calls, and the rules that every one of them must keep.
+//! Sequences of allocator calls, memory maps and tables of firmware, and the rules that every one of them
+//! must keep.
 
+mod firmware;
 mod memory;
 mod model;
 mod objects;
@@ -8,6 +10,7 @@ mod shared;
 mod single;
 mod tree;
 
+pub use firmware::{check_map, check_tables};
 pub use model::Op;
 pub use objects::{ObjectOp, play_objects};
 pub use platform::{Hardened, Host};

@@ -39,6 +39,16 @@ const EXAMPLES: [&str; 5] = [
     "--features=allocator_api2,conformance",
 ];
 
+/// The fuzz targets' corpora, without a fuzzer. They are a workspace of their own, but need hardly anything
+/// that is not built already.
+const CORPORA: [&str; 5] = [
+    "test",
+    "--no-fail-fast",
+    "--manifest-path=fuzz/Cargo.toml",
+    "--no-default-features",
+    "--target-dir=target",
+];
+
 /// Runs every test there is, shows cargo's output as it comes, and ends with the sum. With `arguments`,
 /// runs what they select of `cargo test`.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<ExitCode> {
@@ -54,7 +64,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<ExitC
         hardened.args(HARDENED);
         let mut examples = self::cargo(workspace);
         examples.args(EXAMPLES);
-        for further in [hardened, examples, models] {
+        let mut corpora = self::cargo(workspace);
+        corpora.args(CORPORA);
+        for further in [hardened, examples, corpora, models] {
             let of_further = follow(further, &mut sum)?;
             if status.success() {
                 status = of_further;
