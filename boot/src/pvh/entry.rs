@@ -6,7 +6,7 @@
 use core::arch::global_asm;
 
 /// Virtual minus physical address of the kernel image under PVH. The linker script has the same
-/// number.
+/// number, and refuses to link with another one.
 pub(super) const KERNEL_BASE: u64 = 0xffff_ffff_8000_0000;
 
 /// How much of physical memory, from 0, the boot page tables map one to one.
@@ -17,6 +17,9 @@ pub(super) const IDENTITY_MAPPED: u64 = 1 << 32;
 global_asm!(
     r#"
     .set BASE, {base}
+    # For the linker script, which compares it with its own.
+    .globl pvh_kernel_base
+    .set pvh_kernel_base, BASE
 
     # The note that makes a file a PVH kernel: name "Xen", type 18 (XEN_ELFNOTE_PHYS32_ENTRY).
     .pushsection .note.Xen, "a", @note
