@@ -63,6 +63,17 @@ pub struct Run {
     pub took: Duration,
 }
 
+impl Run {
+    /// What QEMU complained of, without the long list of features that a CPU model has and TCG has not.
+    #[must_use]
+    pub fn remarks(&self) -> String {
+        let is_of_interest =
+            |line: &&str| !line.contains("warning: TCG doesn't support requested feature");
+        let lines = self.complaints.lines().filter(is_of_interest);
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}
+
 /// How long a QEMU that does nothing else may take to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::path::Path;
 
-use crate::command::Vm;
+use crate::command::{QEMU, Vm};
 use crate::cpus::Cpu;
 use crate::events::{Events, KernelResult, KernelVerdict};
 use crate::qemu::{Ending, Run};
@@ -46,7 +46,7 @@ impl fmt::Display for Report<'_> {
                 writeln!(f, "  line {line}: {why}")?;
             }
         }
-        let complaints = self.complaints();
+        let complaints = self.run.remarks();
         if !complaints.is_empty() {
             writeln!(f, "QEMU says:\n{}", indent(&complaints))?;
         }
@@ -123,16 +123,15 @@ impl Report<'_> {
         }
     }
 
-    /// What QEMU said, without the long list of features that a CPU model has and TCG has not.
-    fn complaints(&self) -> String {
-        let is_of_interest =
-            |line: &&str| !line.contains("warning: TCG doesn't support requested feature");
-        self.run
-            .complaints
-            .lines()
-            .filter(is_of_interest)
-            .collect::<Vec<_>>()
-            .join("\n")
+    /// One line, if QEMU did not even start this machine: there is no run to report then.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        let said = self.run.remarks();
+        let is_silent = self.run.serial.is_empty() && !said.is_empty();
+        let is_refused =
+            is_silent && matches!(self.outcome, Outcome::QemuError(Ending::Exited(..)));
+        let said = said.replace(&format!("{QEMU}: "), "").replace('\n', "; ");
+        is_refused.then(|| format!("QEMU refuses this machine: {said}"))
     }
 
     fn trace(&self) -> Trace<'_> {

@@ -23,6 +23,7 @@ pub(crate) fn trials(stage: &Arc<Stage>) -> Vec<Trial> {
             ("runner::reports_missing_qemu", missing_qemu),
             ("runner::reports_nonsense_in_knobs", nonsense_in_knobs),
             ("runner::reports_unknown_suite", unknown_suite),
+            ("runner::reports_machine_that_qemu_refuses", refused_machine),
             (
                 "runner::reports_kernel_that_does_not_build",
                 kernel_that_does_not_build,
@@ -82,6 +83,17 @@ fn unknown_suite(_: &Stage, _: &str) -> Result<(), Failed> {
         &String::from_utf8_lossy(&output.stderr),
         &["twinframe: SUITE=nope: no such suite; there are "],
     )
+}
+
+fn refused_machine(stage: &Stage, name: &str) -> Result<(), Failed> {
+    let kernel = Code::default().spin().write(&stage.folder(name))?;
+    let output = Command::new(FRONT_DOOR)
+        .arg("runner")
+        .arg(&kernel)
+        .env("MACHINE", "pc")
+        .env("SMP", "512")
+        .output()?;
+    one_line(&output, "twinframe: QEMU refuses this machine: ")
 }
 
 fn kernel_that_does_not_build(stage: &Stage, name: &str) -> Result<(), Failed> {

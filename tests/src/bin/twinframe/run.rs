@@ -122,6 +122,9 @@ fn boot(
         vm: &vm,
         serial_log: None,
     };
+    if let Some(refusal) = report.refusal() {
+        return Err(Problem::new(refusal));
+    }
     say(format_args!("\nFAILED: {report}\n"))?;
     Ok(ExitCode::FAILURE)
 }
