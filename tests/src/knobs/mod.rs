@@ -9,8 +9,8 @@ use crate::machine::{Machine, Mebibytes};
 use crate::testlist::KernelTest;
 use crate::{Problem, Result};
 
-pub use value::{LEAST_MEMORY, accelerator, seconds};
-use value::{cpus, default_timeout, list, machine, memory, minutes, seed, shift};
+pub use value::{LEAST_MEMORY, accelerator, seconds, seed};
+use value::{cpus, default_timeout, list, machine, memory, minutes, shift};
 
 /// The names, in the environment; as options they are written in lower case.
 pub const NAMES: &[&str] = &[

@@ -108,7 +108,12 @@ pub(super) fn default_timeout(minutes: Option<u32>) -> Duration {
     Duration::from_secs(300 + 60 * u64::from(minutes.unwrap_or(0)))
 }
 
-pub(super) fn seed(text: &str) -> Result<u64> {
+/// The seed that `SEED` names.
+///
+/// # Errors
+///
+/// It is no number of 64 bits.
+pub fn seed(text: &str) -> Result<u64> {
     let hexadecimal = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
     let seed = match hexadecimal {
         Some(digits) => u64::from_str_radix(digits, 16),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use twinframe_tests::build::{Kernel, Profile};
 use twinframe_tests::command::{Accelerator, Vm, Words};
 use twinframe_tests::events::Events;
-use twinframe_tests::knobs::{accelerator, seconds};
+use twinframe_tests::knobs::{accelerator, seconds, seed};
 use twinframe_tests::machine::Machine;
 use twinframe_tests::qemu::{self, Run, Watch};
 use twinframe_tests::report::Report;
@@ -38,6 +38,7 @@ pub(crate) struct Stage {
     pub(crate) tests: Vec<KernelTest>,
     pub(crate) test_time: Duration,
     accelerator: Option<Accelerator>,
+    seed: Option<u64>,
     is_shown: bool,
 }
 
@@ -63,6 +64,10 @@ impl Stage {
             Ok(text) if !text.is_empty() => Some(accelerator(&text)?),
             _ => None,
         };
+        let seed = match env::var("SEED") {
+            Ok(text) if !text.is_empty() => Some(seed(&text)?),
+            _ => None,
+        };
         let kernel = Kernel::build_once_per_run(&workspace, PROFILE)?;
         let tests = testlist::read(&kernel.image)?;
         Ok(Self {
@@ -71,6 +76,7 @@ impl Stage {
             tests,
             test_time,
             accelerator,
+            seed,
             is_shown,
         })
     }
@@ -90,6 +96,14 @@ impl Stage {
             vm.accelerator = accelerator;
         }
         vm
+    }
+
+    /// What a kernel is told that runs these tests: their choices are those of `SEED`, if that is set.
+    pub(crate) fn words(&self, tests: &str) -> Words {
+        let seed = self.seed.map(|seed| format!("seed={seed}"));
+        let words = [Some(tests.to_owned()), seed].into_iter().flatten();
+        let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+        Words::Append(words.join(" "))
     }
 
     pub(crate) fn folder(&self, trial: &str) -> PathBuf {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use libtest_mimic::{Failed, Trial};
 use twinframe_tests::build::{Kernel, Profile};
-use twinframe_tests::command::Words;
 use twinframe_tests::machine::{MACHINES, Machine};
 use twinframe_tests::testlist::KernelTest;
 use twinframe_tests::verdict::{Outcome, judge_tests};
@@ -25,7 +24,7 @@ pub(crate) fn tests(stage: &Arc<Stage>) -> Vec<Trial> {
                 stage,
                 format!("{}::{}", machine.name, test.name),
                 move |stage, name| {
-                    let words = Words::Append(format!("test={}", test.name));
+                    let words = stage.words(&format!("test={}", test.name));
                     let vm = stage.vm(name, machine, &stage.kernel.image, words);
                     let boot = stage.boot(vm, Some(&stage.kernel.symbols), stage.test_time)?;
                     passes(&boot, &[&test], machine, name)
@@ -81,7 +80,7 @@ fn boots(
         let suites: Vec<_> = suites.into_iter().collect();
         format!("suite={}", suites.join(","))
     };
-    let vm = stage.vm(name, machine, &kernel.image, Words::Append(words));
+    let vm = stage.vm(name, machine, &kernel.image, stage.words(&words));
     let boot = stage.boot(vm, Some(&kernel.symbols), BOOT_TIME)?;
     passes(&boot, &expected, machine, name)
 }
