@@ -235,6 +235,11 @@ impl CpuPages {
             .sum()
     }
 
+    /// Whether there are pages in any stack. Where a drain has left none, what it did before is seen.
+    pub(super) fn has_pages(&self) -> bool {
+        Stack::all().any(|stack| self.top(stack).load(Ordering::Acquire) != self.base(stack))
+    }
+
     /// Takes the topmost entry off.
     pub(super) fn pop(&self, held: &Held, stack: Stack) -> Option<Entry> {
         self.pop_if(held, stack, |_| true)
@@ -314,7 +319,7 @@ impl CpuPages {
         let (rest, new_top) = (base as usize + moved..top as usize, top - moved as u32);
         held.addrs.copy_within(rest.clone(), base as usize);
         held.states.copy_within(rest, base as usize);
-        self.top(stack).store(new_top, Ordering::Relaxed);
+        self.top(stack).store(new_top, Ordering::Release);
         moved
     }
 

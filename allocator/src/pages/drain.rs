@@ -68,13 +68,28 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         self.drain_others(|other| other == cpu, self.is_nested())
     }
 
-    /// Did the caller interrupt the allocator on this CPU?
-    pub(super) fn is_nested(&self) -> bool {
+    /// Does as [`drain_all`](Self::drain_all), together with whoever else wants the same just now.
+    pub(super) fn drain_together(&self) {
         let _pinned = Pinned::<P>::new();
-        self.shared
-            .cpus
-            .get(P::cpu_id())
-            .is_some_and(|cpu| cpu.lock.is_active() || is_moving(cpu.moves.load(Ordering::Relaxed)))
+        if self.is_nested() {
+            self.drain_all();
+            return;
+        }
+        self.drain_own();
+        self.shared.passes.join::<P>(|| {
+            self.drain_others(|_| true, false);
+        });
+    }
+
+    /// Did the caller interrupt the allocator on this CPU? Then others may wait for what it
+    /// interrupted, and it must not wait for them.
+    pub(crate) fn is_nested(&self) -> bool {
+        let _pinned = Pinned::<P>::new();
+        let cpu = P::cpu_id();
+        self.shared.passes.is_at_one(cpu)
+            || self.shared.cpus.get(cpu).is_some_and(|cpu| {
+                cpu.lock.is_active() || is_moving(cpu.moves.load(Ordering::Relaxed))
+            })
     }
 
     /// What handlers put into the caches meanwhile may stay: else they could keep this going for ever.
@@ -100,7 +115,8 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         pages
     }
 
-    /// Drains the CPUs that are chosen, except this one and those that another context drains.
+    /// Drains the CPUs that are chosen, except this one, those that another context drains, and those
+    /// that have nothing: what comes to them meanwhile is freed meanwhile.
     fn drain_others(&self, chosen: impl Fn(usize) -> bool, hurry: bool) -> usize {
         let _moving = Moving::new(self);
         let me = P::cpu_id();
@@ -109,7 +125,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             .shared
             .cpus
             .iter(P::MAX_CPUS)
-            .filter(|(cpu, _)| *cpu != me && chosen(*cpu));
+            .filter(|(cpu, pages)| *cpu != me && chosen(*cpu) && pages.has_pages());
         loop {
             let mut group = [const { None }; GROUP];
             let mut claimed = 0;

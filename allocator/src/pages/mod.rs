@@ -13,7 +13,7 @@
 //! - [`BuddyAllocator`] is all of it for one owner.
 //! - [`FrameAllocator`] is all of it for all CPUs: the same behind a lock, with a [`cache`] of
 //!   pages for every CPU in front, a [`stack`] for each order ([`shared`], and [`slow`] behind it),
-//!   which others can [`drain`]. [`Frames`] owns what it allocates, [`reclaim`] asks others for
+//!   which others can [`drain`], all at once in a [`pass`]. [`Frames`] owns what it allocates, [`reclaim`] asks others for
 //!   memory.
 
 mod about;
@@ -31,6 +31,7 @@ mod level;
 mod lookup;
 mod manage;
 mod node;
+mod pass;
 mod pin;
 mod place;
 mod reclaim;

@@ -6,6 +6,7 @@ use super::cache::{CpuPages, Entry, Held, Recent, allocated, cached};
 use super::frame::{Order, Pfn};
 use super::index::SectionIndex;
 use super::node::Node;
+use super::pass::Passes;
 use super::reclaim::Reclaim;
 use super::request::{Demand, PageRequest, align_order};
 use super::section::SectionRef;
@@ -47,6 +48,8 @@ pub(super) struct Shared {
     pub(super) cpus: CpuTable<CpuPages>,
     /// How many contexts on CPUs without caches have pages on their way from a cache to the tree.
     pub(super) strangers: AtomicUsize,
+    /// Drains on behalf of allocations that would fail.
+    pub(super) passes: Passes,
     /// Blocks in caches whose state was not what it had to be.
     pub(super) corrupted: AtomicUsize,
 }
@@ -93,6 +96,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
                 nodes: AtomicU8::new(0),
                 cpus: CpuTable::new(),
                 strangers: AtomicUsize::new(0),
+                passes: Passes::new(),
                 corrupted: AtomicUsize::new(0),
             },
             tree: Line(IrqLock::new(Tree {

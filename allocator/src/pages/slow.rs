@@ -133,7 +133,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         demand: &Demand,
     ) -> AllocResult<(usize, Option<ReclaimRequest>)> {
         /// While others take what is drained, or move it, it may be there in the next round.
-        const ROUNDS: usize = 64;
+        const ROUNDS: usize = 8;
         self.ensure_cpu();
         if let Some(addr) = self
             .stack_for(demand)
@@ -154,7 +154,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             if seen.replace(arrivals) == Some(arrivals) {
                 break;
             }
-            self.drain_all();
+            self.drain_together();
             self.wait_for_moving();
         }
         match self.section_count() {
@@ -167,12 +167,10 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     /// waited for: where memory has run out on all CPUs, there is always one that begins. A nested
     /// handler does not wait at all: it may have interrupted such a context.
     fn wait_for_moving(&self) {
-        const PATIENCE: usize = 1 << 20;
-        let wait = |is_over: &dyn Fn() -> bool| {
-            for _ in 0..PATIENCE {
-                if is_over() {
-                    break;
-                }
+        let mut patience = 1_usize << 20;
+        let mut wait = |is_over: &dyn Fn() -> bool| {
+            while patience != 0 && !is_over() {
+                patience -= 1;
                 P::relax();
             }
         };

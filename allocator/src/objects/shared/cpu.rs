@@ -110,10 +110,11 @@ impl<P: Platform> CpuState<P> {
             .is_ok()
     }
 
-    /// Takes the magazines away. One context at a time claims.
-    pub(super) fn claim(&self) {
+    /// Takes the magazines away, and says whether there were any. One context at a time claims.
+    pub(super) fn claim(&self) -> bool {
         let taken = self.magazines.swap(CLAIMED, Ordering::AcqRel);
         self.parked.store(taken, Ordering::Relaxed);
+        !taken.is_null()
     }
 
     /// What was claimed: null if there was nothing. `None` for a CPU that came later.

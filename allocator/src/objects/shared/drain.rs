@@ -21,7 +21,8 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     /// own CPU does not wait, and leaves out what it cannot have.
     pub(crate) fn drain(&self, frames: &FrameAllocator<P, PAGE_SIZE>, thorough: bool) -> usize {
         self.end_quarantine(frames);
-        let is_nested = self.is_nested();
+        // Who waits for the pages may be waiting for this CPU, and be waited for by who is at it here.
+        let is_nested = self.is_nested() || frames.is_nested();
         let Some(exclusive) = self.try_exclusive() else {
             // Somebody is at it. Barriers of one's own would only hold them up.
             if is_nested {
@@ -94,18 +95,22 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         is_nested: bool,
         mut visit: impl FnMut(&CpuState<P>, *mut Magazines) -> *mut Magazines,
     ) {
+        let mut has_magazines = false;
         for (_, cpu) in self.cpus.iter(P::MAX_CPUS) {
-            cpu.claim();
+            has_magazines |= cpu.claim();
         }
-        P::heavy_barrier();
+        // A CPU without magazines is in no turn, and begins none.
+        if has_magazines {
+            P::heavy_barrier();
+        }
         for (_, cpu) in self.cpus.iter(P::MAX_CPUS) {
             let Some(claimed) = cpu.claimed() else {
                 continue;
             };
             // Once it is out, it does not come in again: its turns end at the claim.
-            let mut is_out = !cpu.is_active();
+            let mut is_out = claimed.is_null() || !cpu.is_active();
             while !is_out && !is_nested {
-                P::heavy_barrier();
+                P::relax();
                 is_out = !cpu.is_active();
             }
             cpu.release(if is_out { visit(cpu, claimed) } else { claimed });

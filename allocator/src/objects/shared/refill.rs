@@ -22,7 +22,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         class: SizeClass,
     ) -> AllocResult<NonNull<u8>> {
         /// What a drain finds may be taken by others before this CPU comes to it.
-        const ROUNDS: usize = 64;
+        const ROUNDS: usize = 8;
         let slab = PageRequest::new(class.grid::<PAGE_SIZE>().bytes() / PAGE_SIZE);
         for _ in 0..ROUNDS {
             let added = match self.cpu(frames) {

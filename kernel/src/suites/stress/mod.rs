@@ -63,7 +63,7 @@ kernel_tests! { "stress", Test:
     }
 
     /// To the last page and the last object, and back, again and again.
-    fn exhaustion() on [smp1, smp2, smp8, mem64m, mem6g, smp4icount] {
+    fn exhaustion() on [smp1, smp2, smp8, smp32, mem64m, mem6g, smp4icount] {
         Rig::run("exhaustion", exhaustion::work);
     }
 

@@ -49,6 +49,10 @@ unsafe impl Platform for Machine {
         fence(Ordering::SeqCst);
         thread::yield_now();
     }
+
+    fn relax() {
+        thread::yield_now();
+    }
 }
 
 /// An object layer with so many CPUs and no pages.
