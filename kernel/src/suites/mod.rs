@@ -6,6 +6,7 @@ mod chain;
 mod collections;
 mod comparison;
 mod conformance;
+mod counted;
 mod dma;
 mod hardening;
 mod hot_plug;

@@ -28,15 +28,17 @@ pub(super) const SCALE: usize = if cfg!(debug_assertions) { 20 } else { 1 };
 /// Operations between two looks at the clock.
 const LOOK: usize = 64;
 
-const fn layout(size: usize) -> Layout {
-    match Layout::from_size_align(size, 8) {
+pub(super) const fn layout(size: usize) -> Layout {
+    // Pages begin where pages begin.
+    let align = if size < 4096 { 8 } else { 4096 };
+    match Layout::from_size_align(size, align) {
         Ok(layout) => layout,
         Err(_) => panic!("a size of a few bytes"),
     }
 }
 
 /// Allocates, and writes the first and the last word, as whoever wants memory would.
-fn take<S: Subject>(subject: &S, layout: Layout) -> Option<*mut u8> {
+pub(super) fn take<S: Subject>(subject: &S, layout: Layout) -> Option<*mut u8> {
     let memory = subject.alloc(layout);
     if memory.is_null() {
         return None;
@@ -57,6 +59,7 @@ pub(super) struct Pair<const SIZE: usize>;
 impl<const SIZE: usize> Case for Pair<SIZE> {
     const NAME: &'static str = match SIZE {
         64 => "pair of 64 B",
+        4096 => "pair of a page",
         _ => "pair of 1024 B",
     };
 

@@ -5,7 +5,7 @@ use core::fmt;
 
 use super::cases::{Batch, Boxes, Case, Entries, Growth, Mixed, Pair, SCALE};
 use super::footprint;
-use super::measure::{Counted, Measured, measure};
+use super::measure::{Measured, measure};
 use super::peers::{BitTree, BuddySystem, LinkedList, Rlsf, Talc};
 use super::subjects::{Floor, Locked, Subject, Twinframe};
 use crate::arch::{clock, percpu};
@@ -13,6 +13,7 @@ use crate::console::{print, println};
 use crate::events::{self, Event};
 use crate::harness::Outcome;
 use crate::memory::HEAP;
+use crate::suites::counted::Counted;
 use crate::suites::free_pages;
 
 /// The region that each subject gets, as an order of pages: 64 MiB, or what there is; less for less work.
@@ -23,15 +24,51 @@ const ORDERS: [u32; 3] = if cfg!(debug_assertions) {
 };
 
 /// What is measured on.
-struct Bench {
+pub(super) struct Bench {
     region: &'static mut [u8],
-    counted: Option<Counted>,
+    pub(super) counted: Option<Counted>,
     /// Numbers of CPUs.
     cpus: Vec<usize>,
 }
 
 /// Measures everything, and prints it as it comes.
 pub(super) fn show() -> Outcome {
+    let online = percpu::online();
+    let cpus = |counted: Option<Counted>| match counted {
+        // Most cases share nothing between CPUs; what does is in the table of `scaling`.
+        Some(_) => alloc::vec![1],
+        None => doubling(online),
+    };
+    with_bench(cpus, |bench| {
+        bench.head();
+        bench.case::<Pair<64>>();
+        bench.case::<Pair<1024>>();
+        bench.case::<Batch<64, 10_000, 0>>();
+        bench.case::<Batch<64, 10_000, 1>>();
+        bench.case::<Batch<64, 10_000, 2>>();
+        bench.case::<Mixed>();
+        bench.case::<Growth>();
+        bench.case::<Batch<64, 25_000, 2>>();
+        bench.case::<Batch<520, 7_500, 2>>();
+        bench.case::<Entries>();
+        bench.case::<Boxes>();
+    })
+}
+
+/// 1, 2, 4 and so on, and at last `most`.
+pub(super) fn doubling(most: usize) -> Vec<usize> {
+    (0..)
+        .map(|power| 1 << power)
+        .take_while(|count| *count < most)
+        .chain([most])
+        .collect()
+}
+
+/// Runs `body` with a bench for the numbers of CPUs that `cpus` says.
+pub(super) fn with_bench(
+    cpus: impl FnOnce(Option<Counted>) -> Vec<usize>,
+    body: impl FnOnce(&mut Bench),
+) -> Outcome {
     let block = ORDERS
         .iter()
         .map(|order| 1_usize << order)
@@ -44,39 +81,17 @@ pub(super) fn show() -> Outcome {
     let region = unsafe { core::slice::from_raw_parts_mut(memory, count * 4096) };
     footprint::take(region);
     let counted = Counted::find();
-    let online = percpu::online();
-    let cpus = match counted {
-        // All CPUs share one count.
-        Some(_) => alloc::vec![1],
-        None => (0..)
-            .map(|power| 1 << power)
-            .take_while(|count| *count < online)
-            .chain([online])
-            .collect(),
-    };
-    let mut bench = Bench {
+    body(&mut Bench {
         region,
         counted,
-        cpus,
-    };
-    bench.head();
-    bench.case::<Pair<64>>();
-    bench.case::<Pair<1024>>();
-    bench.case::<Batch<64, 10_000, 0>>();
-    bench.case::<Batch<64, 10_000, 1>>();
-    bench.case::<Batch<64, 10_000, 2>>();
-    bench.case::<Mixed>();
-    bench.case::<Growth>();
-    bench.case::<Batch<64, 25_000, 2>>();
-    bench.case::<Batch<520, 7_500, 2>>();
-    bench.case::<Entries>();
-    bench.case::<Boxes>();
+        cpus: cpus(counted),
+    });
     assert_eq!(free_pages(start, count), Ok(()));
     Outcome::Pass
 }
 
 impl Bench {
-    fn head(&self) {
+    pub(super) fn head(&self) {
         let what = match self.counted {
             Some(_) => "instructions per operation, exactly",
             None => "operations per second",
@@ -102,9 +117,10 @@ impl Bench {
         println!("{:>12}", "touched");
     }
 
-    fn case<C: Case>(&mut self) {
+    /// A line for each subject. Returns what came of Twinframe, for each number of CPUs.
+    pub(super) fn case<C: Case>(&mut self) -> Vec<(usize, Measured)> {
         println!("{}", C::NAME);
-        self.subject::<Twinframe, C>();
+        let own = self.subject::<Twinframe, C>();
         self.subject::<Locked<BitTree>, C>();
         self.subject::<Locked<LinkedList>, C>();
         self.subject::<Locked<BuddySystem>, C>();
@@ -112,13 +128,24 @@ impl Bench {
         self.subject::<Locked<Talc>, C>();
         // A further subject is one line here, and an implementation of `Subject` or `Heap`.
         self.subject::<Floor, C>();
+        own
     }
 
-    fn subject<S: Subject, C: Case>(&mut self) {
-        print(format_args!("  {:<30}", S::NAME));
-        let mut touched = None;
+    fn subject<S: Subject, C: Case>(&mut self) -> Vec<(usize, Measured)> {
+        self.line(S::NAME, C::NAME, measure::<S, C>)
+    }
+
+    /// A line of the table, from `measure` for each number of CPUs.
+    fn line(
+        &mut self,
+        subject: &str,
+        case: &str,
+        measure: fn(&mut [u8], usize, Option<Counted>) -> Option<Measured>,
+    ) -> Vec<(usize, Measured)> {
+        print(format_args!("  {subject:<30}"));
+        let mut all = Vec::new();
         for cpus in &self.cpus {
-            let measured = measure::<S, C>(self.region, *cpus, self.counted);
+            let measured = measure(self.region, *cpus, self.counted);
             match measured {
                 Some(measured) => {
                     let figure = Figure {
@@ -126,16 +153,17 @@ impl Bench {
                         is_counted: self.counted.is_some(),
                     };
                     print(format_args!("{figure:>11} "));
-                    report::<S, C>(&measured, *cpus, self.counted.is_some());
-                    touched = Some(measured.touched);
+                    report(subject, case, &measured, *cpus, self.counted.is_some());
+                    all.push((*cpus, measured));
                 }
                 None => print(format_args!("{:>11} ", "no memory")),
             }
         }
-        match touched {
-            Some(bytes) => println!("{:>8} KiB", bytes / 1024),
+        match all.last() {
+            Some((_, measured)) => println!("{:>8} KiB", measured.touched / 1024),
             None => println!("{:>12}", "-"),
         }
+        all
     }
 }
 
@@ -172,11 +200,11 @@ impl fmt::Display for Figure {
     }
 }
 
-fn report<S: Subject, C: Case>(measured: &Measured, cpus: usize, is_counted: bool) {
+fn report(subject: &str, case: &str, measured: &Measured, cpus: usize, is_counted: bool) {
     let ns = clock::to_us(measured.ticks).saturating_mul(1000);
     events::emit(&Event::Bench {
-        case: C::NAME,
-        subject: S::NAME,
+        case,
+        subject,
         cpus,
         operations: measured.operations,
         ns: (!is_counted).then_some(ns),
