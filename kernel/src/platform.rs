@@ -3,7 +3,7 @@
 use twinframe::{Misuse, Platform};
 use x86_64::instructions::interrupts;
 
-use crate::arch::{percpu, shootdown, translate};
+use crate::arch::{masked, percpu, shootdown, translate};
 use crate::nodes;
 
 /// The one machine the kernel runs on.
@@ -45,11 +45,15 @@ unsafe impl Platform for Machine {
     fn irq_save() -> bool {
         let enabled = interrupts::are_enabled();
         interrupts::disable();
+        if enabled {
+            masked::begins();
+        }
         enabled
     }
 
     unsafe fn irq_restore(enabled: bool) {
         if enabled {
+            masked::ends();
             interrupts::enable();
         }
     }

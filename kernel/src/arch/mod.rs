@@ -5,6 +5,7 @@ pub(crate) mod clock;
 pub(crate) mod cpu;
 pub(crate) mod descriptors;
 pub(crate) mod image;
+pub(crate) mod masked;
 pub(crate) mod percpu;
 pub(crate) mod probe;
 pub(crate) mod shootdown;

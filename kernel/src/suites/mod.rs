@@ -11,6 +11,7 @@ mod dma;
 mod hardening;
 mod hot_plug;
 mod interrupts;
+mod latency;
 mod low_memory;
 mod memory_map;
 mod numa;

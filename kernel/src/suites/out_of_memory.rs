@@ -13,7 +13,7 @@ use crate::suites::chain::Chain;
 use crate::suites::free_pages;
 
 /// Takes every page there is, the largest blocks first.
-fn take_all_pages(chain: &mut Chain) {
+pub(super) fn take_all_pages(chain: &mut Chain) {
     for order in (0..=twinframe::MAX_ORDER).rev() {
         let count = 1_usize << order;
         loop {
