@@ -35,7 +35,7 @@ use bootloader_api::{BootInfo, BootloaderConfig, entry_point};
 use twinframe_boot::pvh;
 
 use crate::arch::cpu::{self, Exit};
-use crate::arch::{descriptors, percpu, smp, stack};
+use crate::arch::{clock, descriptors, percpu, smp, stack};
 use crate::console::println;
 use crate::events::{Event, Verdict};
 use crate::settings::random;
@@ -98,11 +98,20 @@ fn start(info: &'static mut BootInfo) -> ! {
     });
     let acpi = info.rsdp_addr.into_option();
     memory::init(info);
+    let heap_ready = clock::ticks();
     smp::init_boot_cpu();
     let cpus = firmware::read(acpi);
     memory::add_reclaimable();
     smp::start_all(cpus.into_iter());
     println!("CPUs online: {}", percpu::online());
+    // By a clock that begins when the machine is switched on, and can be read only now.
+    let us = clock::to_us(heap_ready);
+    println!("the heap was ready after {} ms", us / 1000);
+    events::emit(&Event::Stat {
+        name: "boot.heap_ready",
+        value: us,
+        unit: "us",
+    });
     pci::init();
     harness::run(&settings);
     memory::show_use();

@@ -140,17 +140,28 @@ impl Vm {
             // Else QEMU adds words of its own to the kernel's command line.
             Board::Microvm => "microvm,acpi=off,auto-kernel-cmdline=off",
         };
+        let board = if self.machine.is_sparse {
+            format!("{board},memory-backend=ram")
+        } else {
+            board.into()
+        };
         let events = self.events.display().to_string();
         let mut arguments = Vec::new();
         let mut add = |words: &[&str]| arguments.extend(words.iter().map(ToString::to_string));
         add(&[
             "-M",
-            board,
+            &board,
             "-m",
             &self.memory.to_string(),
             "-smp",
             &self.cpus.to_string(),
         ]);
+        if self.machine.is_sparse {
+            // The host is not asked whether it has so much.
+            let size = self.memory;
+            let object = format!("memory-backend-ram,id=ram,size={size},reserve=off");
+            add(&["-object", &object]);
+        }
         for (object, node) in self.nodes() {
             add(&["-object", &object, "-numa", &node]);
         }
@@ -272,6 +283,14 @@ mod tests {
         assert_eq!(with_cpus, 1);
         vm.machine = Machine::default_machine();
         assert_eq!(vm.nodes(), []);
+    }
+
+    #[test]
+    fn sparse_memory_is_not_reserved() {
+        let line = vm("mem4t", Words::Append(String::new())).to_string();
+        let memory = "-M q35,memory-backend=ram -m 4096G -smp 1 \
+                      -object memory-backend-ram,id=ram,size=4096G,reserve=off -accel";
+        assert!(line.contains(memory), "{line}");
     }
 
     #[test]

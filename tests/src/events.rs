@@ -20,6 +20,10 @@ pub struct Events {
     pub boot: Option<Boot>,
     /// The `test` events, in order.
     pub tests: Vec<TestEvent>,
+    /// The `stat` events, in order.
+    pub stats: Vec<Stat>,
+    /// The `bench` events, in order.
+    pub benches: Vec<Bench>,
     /// The `result` event.
     pub result: Option<KernelResult>,
     /// Lines that could not be read: the number of the line and what is wrong with it.
@@ -48,6 +52,32 @@ pub struct TestEvent {
     pub state: TestState,
     /// Why it was skipped.
     pub reason: Option<String>,
+}
+
+/// A measured number.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Stat {
+    /// What was measured.
+    pub name: String,
+    /// How much.
+    pub value: u64,
+    /// Of what.
+    pub unit: String,
+}
+
+/// What a subject took for a case.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Bench {
+    /// The case.
+    pub case: String,
+    /// The subject.
+    pub subject: String,
+    /// How many CPUs worked.
+    pub cpus: u64,
+    /// How often they did it, all together.
+    pub operations: u64,
+    /// Instructions for all of it, where they are counted.
+    pub instructions: Option<u64>,
 }
 
 /// The states of a test.
@@ -183,6 +213,8 @@ impl Events {
         match head.ev.as_str() {
             "boot" => self.boot = Some(read(line)?),
             "test" => self.tests.push(read(line)?),
+            "stat" => self.stats.push(read(line)?),
+            "bench" => self.benches.push(read(line)?),
             "result" if self.result.is_some() => return Err("a second result".into()),
             "result" => self.result = Some(read(line)?),
             _ => {}

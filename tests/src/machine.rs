@@ -42,6 +42,9 @@ pub struct Machine {
     pub cpus: u32,
     /// Over how many NUMA nodes the memory and the CPUs are dealt out; 0: the firmware knows of none.
     pub nodes: u32,
+    /// Whether its memory comes to be where it is written to, so that there may be more than the host has.
+    /// Not together with nodes.
+    pub is_sparse: bool,
     /// QEMU's `-cpu`, where its default is not the point.
     pub cpu_model: Option<&'static str>,
     /// A `-device` each, beside those that the runner itself needs.
@@ -61,6 +64,7 @@ const fn machine(name: &'static str, board: Board, memory: u64, about: &'static 
         memory: Mebibytes(memory),
         cpus: 1,
         nodes: 0,
+        is_sparse: false,
         cpu_model: None,
         devices: &[],
         accelerator: Accelerator::Tcg,
@@ -133,6 +137,17 @@ pub static MACHINES: &[Machine] = &[
         6 << 10,
         "memory on both sides of the hole below 4 GiB",
     ),
+    Machine {
+        is_sparse: true,
+        // An address for each byte of it takes more bits than QEMU's usual CPU has.
+        cpu_model: Some("max,phys-bits=46"),
+        ..machine(
+            "mem4t",
+            Board::Q35,
+            4 << 20,
+            "more memory than its host: what nobody writes to is not there",
+        )
+    },
     Machine {
         cpus: 4,
         nodes: 2,
@@ -245,6 +260,11 @@ mod tests {
                     .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
             );
         }
+        assert!(
+            MACHINES
+                .iter()
+                .all(|machine| !machine.is_sparse || machine.nodes == 0)
+        );
         assert_eq!(Machine::named("smp1"), Some(Machine::default_machine()));
         assert_eq!(Machine::named("smp"), None);
     }

@@ -61,6 +61,9 @@ pub struct Run {
     pub complaints: String,
     /// The time from QEMU's start to its end.
     pub took: Duration,
+    /// The most memory of the host that QEMU had at a time, in KiB, itself included, up to the last output of
+    /// COM1; 0 where the host does not tell.
+    pub peak_kib: u64,
 }
 
 impl Run {
@@ -104,6 +107,7 @@ pub fn run(vm: &Vm, watch: &Watch) -> Result<Run> {
         serial: session.serial.into_tail(),
         complaints,
         took,
+        peak_kib: session.peak_kib,
     })
 }
 
@@ -133,6 +137,7 @@ struct Session {
     serial: SerialLog,
     deadline: Instant,
     requests: u64,
+    peak_kib: u64,
     /// Why the machine shuts down, once it does.
     reason: Option<String>,
     is_stopped: bool,
@@ -184,6 +189,7 @@ impl Session {
             serial,
             deadline,
             requests: 0,
+            peak_kib: 0,
             reason: None,
             is_stopped: false,
         })
@@ -243,7 +249,13 @@ impl Session {
 
     fn take(&mut self, input: Input) -> Result<()> {
         match input {
-            Input::Serial(bytes) => self.serial.append(&bytes)?,
+            Input::Serial(bytes) => {
+                // It only grows, and a QEMU that has ended does not tell any more.
+                if let Some(peak) = peak_kib(self.child.0.id()) {
+                    self.peak_kib = peak;
+                }
+                self.serial.append(&bytes)?;
+            }
             Input::Control(Message::Event { name, reason }) if name == "SHUTDOWN" => {
                 // The first one counts: a later one is our own wish.
                 self.reason = self.reason.take().or(reason);
@@ -367,9 +379,30 @@ fn forward_control(answers: UnixStream, to: &Sender<Input>) {
     }
 }
 
+/// The most memory that a process has had at a time, in KiB, as Linux knows it.
+fn peak_kib(process: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
 fn read_all(mut from: impl Read) -> String {
     let mut bytes = Vec::new();
     // What could be read is all there is to show.
     let _ = from.read_to_end(&mut bytes);
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_has_had_memory() {
+        assert!(peak_kib(std::process::id()).is_some_and(|peak| peak > 100));
+        assert_eq!(peak_kib(u32::MAX), None);
+    }
 }

@@ -276,6 +276,7 @@ mod tests {
             serial: serial.into(),
             complaints: String::new(),
             took: Duration::ZERO,
+            peak_kib: 0,
         };
         let events = Events::parse(events);
         let outcome = judge(&run, &events);

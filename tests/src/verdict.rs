@@ -144,6 +144,7 @@ mod tests {
             serial: serial.into(),
             complaints: String::new(),
             took: Duration::ZERO,
+            peak_kib: 0,
         }
     }
 

@@ -23,7 +23,7 @@ fn has_high_memory() -> bool {
 kernel_tests! { "low_memory", Test:
     /// Low allocations lie below 4 GiB to the last byte, by the page tables; ordinary ones leave
     /// that memory alone while there is other.
-    fn low_is_low_and_ordinary_is_high() on [mem6g, pc6g, epyc] {
+    fn low_is_low_and_ordinary_is_high() on [mem6g, mem4t, pc6g, epyc] {
         if !has_high_memory() {
             return Outcome::Skip("no memory above 4 GiB");
         }

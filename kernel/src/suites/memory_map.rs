@@ -1,10 +1,13 @@
 //! From the firmware's map to managed sections: nothing taken that is not ours, nothing lost.
 
+use bootloader_api::info::MemoryRegionKind;
 use twinframe::Platform;
 use twinframe_boot::memmap::Class;
 use twinframe_boot::{PAGE_SIZE, memmap};
 
 use crate::arch::{image, stack, translate};
+use crate::console::println;
+use crate::events::{self, Event};
 use crate::harness::{Outcome, kernel_tests};
 use crate::memory::{self, HEAP};
 use crate::platform::Machine;
@@ -37,13 +40,40 @@ kernel_tests! { "memory_map", Test:
     }
 
     /// Every usable region is managed, but for metadata and what is too small to manage.
-    fn usable_regions_are_managed() on [smp1, mem64m, mem6g, pc, pc6g, microvm, cpumax, epyc] {
+    fn usable_regions_are_managed() on [smp1, mem64m, mem6g, mem4t, pc, pc6g, microvm, cpumax, epyc] {
         let usable: u64 = ours().map(memmap::Region::bytes).sum();
         let managed = HEAP.managed_bytes() as u64;
         assert!(managed <= usable);
         // 0.2 % for metadata, and two pages a region for rounding.
         let allowed = usable / 500 + 2 * PAGE_SIZE * (sections().count() as u64 + 1);
         assert!(usable - managed <= allowed, "{managed} of {usable} bytes are managed");
+    }
+
+    /// At least 99.5 % of the memory that the loader and the kernel leave can be allocated. Says how much that
+    /// is of all that the firmware calls usable.
+    fn most_memory_can_be_allocated() on [smp1, mem64m, mem128m, mem6g, mem4t, pc64m] {
+        let bytes = |kind| -> u64 {
+            let entries = memory::map().firmware().iter();
+            let of_kind = entries.filter(|entry| entry.kind == kind && entry.start < entry.end);
+            of_kind.map(|entry| entry.end - entry.start).sum()
+        };
+        // The kernel itself is among what the loader took.
+        let taken = bytes(MemoryRegionKind::Bootloader);
+        let left = bytes(MemoryRegionKind::Usable);
+        let managed = HEAP.managed_bytes() as u64;
+        let parts = |of: u64| u128::from(managed) * 10_000 / u128::from(of);
+        println!(
+            "{managed} bytes can be allocated: {} of 10,000 parts of what the firmware calls usable, {} of what the \
+             loader and the kernel leave of that",
+            parts(left + taken),
+            parts(left)
+        );
+        events::emit(&Event::Stat {
+            name: "memory.allocatable",
+            value: u64::try_from(parts(left + taken)).unwrap_or(0),
+            unit: "of 10,000 parts",
+        });
+        assert!(parts(left) >= 9_950, "{managed} of {left} bytes");
     }
 
     /// Regions come sorted and apart.

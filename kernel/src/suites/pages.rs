@@ -21,7 +21,7 @@ unsafe fn bytes<'a>(address: usize, count: usize) -> &'a mut [u8] {
 
 kernel_tests! { "pages", Test:
     /// Every order up to 2 MiB comes aligned to its size and holds what is written to it.
-    fn every_order() on [smp1, mem64m, mem6g, microvm] {
+    fn every_order() on [smp1, mem64m, mem6g, mem4t, microvm] {
         let mut blocks = Vec::new();
         for order in 0..=9_usize {
             let count = 1 << order;

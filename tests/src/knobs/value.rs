@@ -39,10 +39,10 @@ pub(super) fn machine(name: &str) -> Result<&'static Machine> {
 
 pub(super) fn memory(text: &str) -> Result<Mebibytes> {
     let upper = text.to_ascii_uppercase();
-    let (digits, scale) = match upper.strip_suffix('G') {
-        Some(digits) => (digits, 1024),
-        None => (upper.strip_suffix('M').unwrap_or(&upper), 1),
-    };
+    let (digits, scale) = [("T", 1 << 20), ("G", 1 << 10), ("M", 1)]
+        .into_iter()
+        .find_map(|(unit, scale)| Some((upper.strip_suffix(unit)?, scale)))
+        .unwrap_or((&upper, 1));
     let size = digits
         .parse::<u64>()
         .ok()
@@ -53,7 +53,7 @@ pub(super) fn memory(text: &str) -> Result<Mebibytes> {
             "MEM={text}: the kernel needs at least {LEAST_MEMORY}"
         ))),
         None => Err(Problem::new(format!(
-            "MEM={text}: not a size; write MiB or GiB, as in 64M or 6G"
+            "MEM={text}: not a size; write MiB, GiB or TiB, as in 64M, 6G or 4T"
         ))),
     }
 }

@@ -5,11 +5,13 @@
 //! |--------|------|
 //! | `MACHINE::suite::test` | one in-kernel test, alone |
 //! | `matrix::MACHINE` | all of them in one boot |
+//! | `scale::...` | what must not grow with the machine: memory touched, the longest calls |
 //! | `runner::...` | kernels that fail on purpose, and mistakes a user can make: the report must name them |
 
 mod front_door;
 mod handmade;
 mod proofs;
+mod scale;
 mod stage;
 mod trials;
 
@@ -39,6 +41,7 @@ fn run() -> Result<ExitCode> {
     let stage = Arc::new(Stage::set(arguments.nocapture)?);
     let mut all = trials::tests(&stage);
     all.extend(trials::matrix(&stage));
+    all.extend(scale::trials(&stage));
     all.extend(proofs::trials(&stage));
     all.extend(handmade::trials(&stage));
     all.extend(front_door::trials(&stage));
