@@ -74,7 +74,9 @@ fuzz: ## fuzz each target for SECONDS (60), with the address sanitizer; keeps wh
 	        -artifact_prefix=artifacts/$$target/ found/$$target corpus/$$target || exit 1; done
 
 bench: qemu ## measure Twinframe beside other allocators: in time on this host, in instructions in the kernel
-	@$(CARGO) run -q --release -p twinframe-bench --features mallocs -- --json target/twinframe/bench.json
+	@mkdir -p target/twinframe
+	@$(CARGO) run -q --release -p twinframe-bench --features mallocs -- \
+	    --json target/twinframe/bench.json --svg target/twinframe/bench.svg
 	@MACHINE=icount SUITE=comparison $(TWINFRAME) run
 
 clean: ## remove everything that was built

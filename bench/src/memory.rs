@@ -85,11 +85,25 @@ impl Memory {
         self
     }
 
+    /// Gives the memory back to the system when the guard goes; it stays mapped.
+    pub(crate) fn discard_at_end(self) -> Discard {
+        Discard(self)
+    }
+
     /// Gives the memory back to the system; it stays mapped.
     pub(crate) fn discard(self) {
         let start = self.start.as_ptr().cast();
         // SAFETY: this is the mapping, or a part of it, and nobody uses it any more.
         let status = unsafe { libc::madvise(start, self.len, libc::MADV_DONTNEED) };
         assert_eq!(status, 0, "the mapping is private and anonymous");
+    }
+}
+
+/// Gives memory back to the system in the end.
+pub(crate) struct Discard(Memory);
+
+impl Drop for Discard {
+    fn drop(&mut self) {
+        self.0.discard();
     }
 }

@@ -21,11 +21,22 @@ impl BuddySlabIf for Interface {
     }
 }
 
-/// The slabs of buddy-slab-allocator, which has them once in a program, for two CPUs.
-static SLABS: StaticSlabPool<4096, 2> = StaticSlabPool::new(
-    [PerCpuSlab::new(0), PerCpuSlab::new(1)],
-    <Host as twinframe::Platform>::cpu_id,
-);
+/// CPUs of buddy-slab-allocator.
+const CPUS: usize = 128;
+
+/// The slabs of buddy-slab-allocator, which has them once in a program.
+static SLABS: StaticSlabPool<4096, CPUS> =
+    StaticSlabPool::new(slabs(), <Host as twinframe::Platform>::cpu_id);
+
+const fn slabs() -> [PerCpuSlab<4096>; CPUS] {
+    let mut slabs = [const { PerCpuSlab::new(0) }; CPUS];
+    let mut cpu: u16 = 0;
+    while (cpu as usize) < CPUS {
+        slabs[cpu as usize] = PerCpuSlab::new(cpu);
+        cpu += 1;
+    }
+    slabs
+}
 
 /// The lock of buddy-slab-allocator, which its kernel provides: a spin lock.
 struct Spin;

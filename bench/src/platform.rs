@@ -4,8 +4,8 @@ use std::cell::Cell;
 
 use twinframe::Platform;
 
-/// Twinframe's platform here.
-pub(crate) struct Host;
+/// Twinframe's platform here, with so many CPUs at most.
+pub(crate) struct Host<const CPUS: usize = 64>;
 
 std::thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
@@ -18,8 +18,8 @@ pub(crate) fn set_cpu(cpu: usize) {
 
 // SAFETY: every thread that measures has its own number, translation is the identity, there are
 // no interrupts, and `membarrier` is the barrier asked for.
-unsafe impl Platform for Host {
-    const MAX_CPUS: usize = 64;
+unsafe impl<const CPUS: usize> Platform for Host<CPUS> {
+    const MAX_CPUS: usize = CPUS;
 
     type IrqState = ();
 

@@ -4,7 +4,9 @@ use std::hint::black_box;
 
 use super::subjects::{Objects, Subjects, on_one_cpu};
 use super::{SIZES, layout};
-use crate::harness::{Random, Runner, Subject, time};
+use crate::harness::{Runner, Subject, time};
+use crate::random::Random;
+use crate::report::Unit;
 use crate::target::Target;
 
 const COUNT: usize = 10_000;
@@ -44,7 +46,7 @@ pub(super) fn run(runner: &mut Runner, subjects: &Subjects) {
             let case = format!("objects batch of {COUNT} x {size} B, {name}");
             if runner.wants(&case) {
                 let batches = on_one_cpu!(subjects, batch, size, order);
-                runner.compare(&case, "ns/pair", &[Target::Peer(1.0)], batches);
+                runner.compare(&case, Unit::Less("ns/pair"), &[Target::Peer(1.0)], batches);
             }
         }
     }

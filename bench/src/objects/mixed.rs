@@ -1,27 +1,41 @@
-//! Objects of all sizes that come and go at random, on one CPU and on two.
+//! Objects of all sizes that come and go at random, on one CPU and on several.
+
+use std::sync::Mutex;
 
 use super::layout;
 use super::subjects::{Objects, Subjects, on_cpus, on_one_cpu};
-use crate::harness::{Random, Runner, Subject, time};
+use crate::harness::{Runner, Subject, time};
+use crate::random::Random;
+use crate::report::Unit;
+use crate::series::Series;
 use crate::target::Target;
 use crate::threads::measure;
 
 const LIVE: usize = 10_000;
 const STEPS: usize = 20_000;
-/// With threads, that many times the steps: to start the threads costs time, too.
-const REPEAT: usize = 5;
+/// Of all threads together: to start them costs time, too.
+const SHARED_STEPS: usize = 16 * STEPS;
 
 pub(super) fn run(runner: &mut Runner, subjects: &Subjects) {
     let case = "objects mixed sizes, random replacement";
     if runner.wants(case) {
         let mixed = on_one_cpu!(subjects, alone);
-        runner.compare(case, "ns/pair", &[Target::Peer(1.0)], mixed);
+        runner.compare(case, Unit::Less("ns/pair"), &[Target::Peer(1.0)], mixed);
     }
-    let case = "objects mixed sizes, random replacement on 2 threads";
-    if runner.wants(case) {
-        let mixed = on_cpus!(subjects, on_two);
-        runner.compare(case, "ns/pair over all", &[Target::Peer(1.0)], mixed);
+    Series {
+        name: ("objects mixed sizes, of its own on each of", " threads"),
+        points: &[1, 2, 4, 8],
+        unit: Unit::Rate,
+        targets: &[Target::Peer(1.0)],
+        growth: &[Target::AtMostOrPeers(1.15)],
     }
+    .run(runner, |threads| on_cpus!(subjects, on_threads, threads));
+}
+
+/// From 8 to 2048 bytes, each power of two as often as the next.
+pub(super) fn any_size(random: &mut Random) -> usize {
+    let top = 8 << random.below(9);
+    top - random.below(top / 2)
 }
 
 /// Objects that are live, and which of them are replaced by what.
@@ -41,11 +55,7 @@ unsafe impl Send for Work {}
 impl Work {
     fn new<S: Objects>(objects: &S, seed: u64) -> Self {
         let mut random = Random::new(seed);
-        // From 8 to 2048 bytes, each power of two as often as the next.
-        let mut step = || {
-            let top = 8 << random.below(9);
-            (top - random.below(top / 2), random.below(LIVE))
-        };
+        let mut step = || (any_size(&mut random), random.below(LIVE));
         let live = (0..LIVE).map(|_| Live::new(objects, step().0)).collect();
         let steps = (0..STEPS).map(|_| step()).collect();
         Self { live, steps }
@@ -88,13 +98,13 @@ fn alone<S: Objects>(objects: &'static S) -> Subject<'static> {
     Subject::new(S::NAME, move || time(STEPS, || work.1.run(objects)))
 }
 
-fn on_two<S: Objects + Sync>(objects: &'static S) -> Subject<'static> {
-    let works =
-        [4, 5].map(|seed| std::sync::Mutex::new(Cleanup(objects, Work::new(objects, seed))));
+fn on_threads<S: Objects + Sync>(objects: &'static S, threads: usize) -> Subject<'static> {
+    let work = |seed| Mutex::new(Cleanup(objects, Work::new(objects, seed)));
+    let works: Vec<_> = (4..).take(threads).map(work).collect();
     Subject::new(S::NAME, move || {
-        measure(2, 2 * REPEAT * STEPS, |cpu| {
+        measure(threads, SHARED_STEPS, |cpu| {
             let mut work = works[cpu].lock().expect("no panic");
-            for _ in 0..REPEAT {
+            for _ in 0..SHARED_STEPS / STEPS / threads {
                 work.1.run(objects);
             }
         })

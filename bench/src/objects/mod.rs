@@ -1,6 +1,7 @@
 //! Object allocators.
 
 mod batches;
+mod boxes;
 mod floor;
 mod heaps;
 mod held;
@@ -8,6 +9,7 @@ mod held;
 mod mallocs;
 mod mixed;
 mod pairs;
+mod size;
 mod subjects;
 mod threads;
 
@@ -26,12 +28,14 @@ pub(crate) fn run(runner: &mut Runner) {
     batches::run(runner, &subjects);
     mixed::run(runner, &subjects);
     threads::run(runner, &subjects);
+    boxes::run(runner, &subjects);
+    size::run(runner);
 }
 
 /// Answers the arguments of a process that a case has started; `None` if these are not such ones.
 pub(crate) fn answer(args: &[String]) -> Option<String> {
     match args {
-        [option, name, size] if option == held::HELD => held::report(name, size.parse().ok()?),
+        [option, name, sizes] if option == held::HELD => held::report(name, sizes),
         _ => None,
     }
 }

@@ -4,7 +4,8 @@ use std::hint::black_box;
 
 use super::subjects::{Objects, Subjects, on_one_cpu};
 use super::{SIZES, layout};
-use crate::harness::{Runner, Subject, time};
+use crate::harness::{Runner, Subject};
+use crate::report::Unit;
 use crate::target::Target;
 
 const PAIRS: usize = 20_000;
@@ -15,20 +16,18 @@ pub(super) fn run(runner: &mut Runner, subjects: &Subjects) {
         if runner.wants(&case) {
             let targets = [Target::Of("floor", 1.6), Target::Peer(1.0)];
             let pairs = on_one_cpu!(subjects, pair, size);
-            runner.compare(&case, "ns/pair", &targets, pairs);
+            runner.compare(&case, Unit::Less("ns/pair"), &targets, pairs);
         }
     }
 }
 
 fn pair<S: Objects>(objects: &'static S, size: usize) -> Subject<'static> {
-    Subject::new(S::NAME, move || {
-        time(PAIRS, || {
-            for _ in 0..PAIRS {
-                let layout = layout(black_box(size));
-                let object = black_box(objects.alloc(layout));
-                // SAFETY: just allocated with that layout.
-                unsafe { objects.free(object, layout) };
-            }
-        })
+    Subject::repeating(S::NAME, PAIRS, move |count| {
+        for _ in 0..count {
+            let layout = layout(black_box(size));
+            let object = black_box(objects.alloc(layout));
+            // SAFETY: just allocated with that layout.
+            unsafe { objects.free(object, layout) };
+        }
     })
 }

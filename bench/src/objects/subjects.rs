@@ -29,12 +29,18 @@ pub(super) trait Objects: 'static {
     fn held(&self) -> Option<usize> {
         None
     }
+
+    /// Gives back what is cached, where there is a call for that.
+    fn give_back(&self) {}
 }
 
-/// Twinframe.
-pub(super) struct Ours(Box<GlobalAllocator<Host>>);
+/// Twinframe, on so many CPUs at most.
+pub(super) struct OursOn<const CPUS: usize>(Box<GlobalAllocator<Host<CPUS>>>);
 
-impl Ours {
+/// On as many as nearly all cases need.
+pub(super) type Ours = OursOn<64>;
+
+impl<const CPUS: usize> OursOn<CPUS> {
     pub(super) fn new(memory: Memory) -> Self {
         let ours = Self(Box::new(GlobalAllocator::new()));
         // SAFETY: the memory is this allocator's for good.
@@ -45,7 +51,7 @@ impl Ours {
     }
 }
 
-impl Objects for Ours {
+impl<const CPUS: usize> Objects for OursOn<CPUS> {
     const NAME: &'static str = "twinframe";
 
     #[inline(never)]
@@ -64,6 +70,10 @@ impl Objects for Ours {
 
     fn held(&self) -> Option<usize> {
         Some(self.0.allocated_bytes())
+    }
+
+    fn give_back(&self) {
+        self.0.drain();
     }
 }
 
@@ -124,6 +134,11 @@ impl Objects for Libc {
         // SAFETY: passed on to the caller.
         unsafe { libc::free(object.cast()) };
     }
+
+    fn give_back(&self) {
+        // SAFETY: may be called at any time.
+        unsafe { libc::malloc_trim(0) };
+    }
 }
 
 /// One of each, for all cases that take time.
@@ -155,7 +170,8 @@ impl Subjects {
         Self {
             floor: leak(Floor::new(memory())),
             ours: leak(Ours::new(memory())),
-            buddy_slab: leak(BuddySlab::new(memory)),
+            // It stays the only one, so it has enough for all cases.
+            buddy_slab: leak(BuddySlab::new(|| Memory::new(256 << 20, 2 << 20))),
             linked_list: leak(Alone::new(memory())),
             talc: leak(Alone::new(memory())),
             rlsf: leak(Alone::new(memory())),

@@ -6,23 +6,41 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::subjects::{Objects, Subjects, on_cpus};
 use super::{SIZES, layout};
-use crate::harness::{Runner, Subject};
+use crate::harness::{Cost, Runner, Subject};
+use crate::report::Unit;
+use crate::series::Series;
 use crate::target::Target;
 use crate::threads::measure;
 
-const OBJECTS: usize = 100_000;
+/// Of all threads together.
+const OBJECTS: usize = 200_000;
 const SLOTS: usize = 1024;
 
 pub(super) fn run(runner: &mut Runner, subjects: &Subjects) {
-    for size in SIZES {
+    for size in SIZES.into_iter().filter(|size| *size != SCALED) {
         let case = format!("objects of {size} B to another thread");
         if runner.wants(&case) {
-            let mut passed = vec![Subject::new("harness", ring)];
-            passed.extend(on_cpus!(subjects, pass, size));
-            runner.compare(&case, "ns/object", &[Target::Peer(1.0)], passed);
+            let mut passed = vec![harness(2)];
+            passed.extend(on_cpus!(subjects, pass, 2, size));
+            runner.compare(&case, Unit::Less("ns/object"), &[Target::Peer(1.0)], passed);
         }
     }
+    Series {
+        name: ("objects of 64 B to another thread, on", " threads"),
+        points: &[1, 2, 4, 8],
+        unit: Unit::Rate,
+        targets: &[Target::Peer(1.0)],
+        growth: &[Target::AtMostOrPeers(1.15)],
+    }
+    .run(runner, |threads| {
+        let mut passed = vec![harness(threads)];
+        passed.extend(on_cpus!(subjects, pass, threads, SCALED));
+        passed
+    });
 }
+
+/// The size that goes through more and more threads.
+const SCALED: usize = 64;
 
 /// A ring that one thread fills and another empties: a null pointer is an empty slot.
 struct Ring([AtomicPtr<u8>; SLOTS]);
@@ -61,38 +79,72 @@ fn wait() {
     std::thread::yield_now();
 }
 
-/// The ring alone.
-fn ring() -> f64 {
-    let ring = Ring::new();
-    measure(2, OBJECTS, |cpu| {
-        for turn in 0..OBJECTS {
-            if cpu == 0 {
-                ring.put(turn, std::ptr::without_provenance_mut(turn + 1));
-            } else {
-                black_box(ring.take(turn));
+/// What a thread does with the ring that it shares with a neighbour.
+#[derive(Clone, Copy)]
+enum Part {
+    /// As much as fits goes in, then all of it comes out: a thread alone.
+    Both,
+    Puts,
+    Takes,
+}
+
+impl Part {
+    const fn of(thread: usize, threads: usize) -> Self {
+        match (threads, thread % 2) {
+            (1, _) => Self::Both,
+            (_, 0) => Self::Puts,
+            _ => Self::Takes,
+        }
+    }
+}
+
+/// Has pairs of threads pass what `make` gives to `end`.
+fn through_rings(
+    threads: usize,
+    make: impl Fn() -> *mut u8 + Sync,
+    end: impl Fn(*mut u8) + Sync,
+) -> Cost {
+    let rings: Vec<Ring> = (0..threads.div_ceil(2)).map(|_| Ring::new()).collect();
+    let each = OBJECTS / rings.len();
+    measure(threads, OBJECTS, |cpu| {
+        let ring = &rings[cpu / 2];
+        match Part::of(cpu, threads) {
+            Part::Both => {
+                for start in (0..each).step_by(SLOTS) {
+                    let turns = start..each.min(start + SLOTS);
+                    turns.clone().for_each(|turn| ring.put(turn, make()));
+                    turns.for_each(|turn| end(ring.take(turn)));
+                }
             }
+            Part::Puts => (0..each).for_each(|turn| ring.put(turn, make())),
+            Part::Takes => (0..each).for_each(|turn| end(ring.take(turn))),
         }
     })
 }
 
-fn pass<S: Objects + Sync>(objects: &'static S, size: usize) -> Subject<'static> {
-    let ring = Ring::new();
+/// The rings alone.
+fn harness(threads: usize) -> Subject<'static> {
+    let make = || std::ptr::without_provenance_mut(1);
+    Subject::new("harness", move || {
+        through_rings(threads, make, |object| {
+            black_box(object);
+        })
+    })
+}
+
+fn pass<S: Objects + Sync>(objects: &'static S, threads: usize, size: usize) -> Subject<'static> {
     Subject::new(S::NAME, move || {
         let layout = layout(black_box(size));
-        measure(2, OBJECTS, |cpu| {
-            for turn in 0..OBJECTS {
-                if cpu == 0 {
-                    let object = objects.alloc(layout);
-                    assert!(!object.is_null(), "{} has not enough memory", S::NAME);
-                    // SAFETY: just allocated, with more than a byte.
-                    unsafe { object.write_volatile(1) };
-                    ring.put(turn, object);
-                } else {
-                    let object = ring.take(turn);
-                    // SAFETY: the other thread allocated it with that layout and forgot it.
-                    unsafe { objects.free(object, layout) };
-                }
-            }
+        let make = || {
+            let object = objects.alloc(layout);
+            assert!(!object.is_null(), "{} has not enough memory", S::NAME);
+            // SAFETY: just allocated, with more than a byte.
+            unsafe { object.write_volatile(1) };
+            object
+        };
+        // SAFETY: allocated with that layout by another thread, which forgot it.
+        through_rings(threads, make, |object| unsafe {
+            objects.free(object, layout)
         })
     })
 }

@@ -6,6 +6,7 @@ use super::subjects::{Locked, Pages, PeerBuddySlab, Shared, Single};
 use super::{MIB, PAGE};
 use crate::harness::{Runner, Subject, time};
 use crate::memory::Memory;
+use crate::report::Unit;
 use crate::target::Target;
 
 pub(super) fn run(runner: &mut Runner) {
@@ -16,7 +17,7 @@ pub(super) fn run(runner: &mut Runner) {
         }
         runner.compare(
             &case,
-            "ns/pair",
+            Unit::Less("ns/pair"),
             &[Target::Of(ANY, 2.0), Target::Peer(1.0)],
             vec![
                 low::<Shared>(ANY, fragments, |pages| Some(pages.alloc(0))),

@@ -6,8 +6,10 @@ use std::rc::Rc;
 
 use super::subjects::{Harness, Locked, Pages, PeerBuddySlab, PeerBuddySystem, Shared, Single};
 use super::{MIB, PAGE};
-use crate::harness::{Random, Runner, Subject, time};
+use crate::harness::{Runner, Subject, time};
 use crate::memory::Memory;
+use crate::random::Random;
+use crate::report::Unit;
 use crate::target::Target;
 
 const MEMORY: usize = 256 * MIB;
@@ -41,7 +43,7 @@ pub(super) fn run(runner: &mut Runner) {
             let ends: [_; 6] = std::array::from_fn(|_| Rc::new(Cell::new(None)));
             runner.compare(
                 &case,
-                "ns/call",
+                Unit::Less("ns/call"),
                 &[Target::Peer(0.75)],
                 vec![
                     mixed::<Harness>(orders, percent, &Rc::default()),
@@ -70,14 +72,14 @@ pub(super) fn run(runner: &mut Runner) {
             let largest = figures(|end| end.largest);
             runner.print(
                 &format!("{case}: largest order on average"),
-                "order",
+                Unit::More("order"),
                 &[Target::NoLessThanPeers],
                 &largest,
             );
             let failed = figures(|end| end.failed as f64);
             runner.print(
                 &format!("{case}: refused"),
-                "calls",
+                Unit::Less("calls"),
                 &[Target::NoMoreThanPeers],
                 &failed,
             );

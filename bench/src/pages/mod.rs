@@ -5,6 +5,7 @@ mod mixed;
 mod pairs;
 mod regions;
 mod setup;
+mod size;
 mod subjects;
 mod threads;
 
@@ -19,5 +20,6 @@ pub(crate) fn run(runner: &mut Runner) {
     lowmem::run(runner);
     regions::run(runner);
     threads::run(runner);
+    size::run(runner);
     setup::run(runner);
 }

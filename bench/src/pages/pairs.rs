@@ -6,6 +6,7 @@ use super::subjects::{Floor, Locked, Pages, PeerBuddySlab, PeerBuddySystem, Shar
 use super::{MIB, PAGE};
 use crate::harness::{Runner, Subject, time};
 use crate::memory::Memory;
+use crate::report::Unit;
 use crate::target::Target;
 
 const PAIRS: usize = 20_000;
@@ -17,7 +18,7 @@ pub(super) fn run(runner: &mut Runner) {
         if runner.wants(&case) {
             runner.compare(
                 &case,
-                "ns/pair",
+                Unit::Less("ns/pair"),
                 &[Target::Of(Floor::NAME, 1.6), Target::Peer(1.0)],
                 vec![
                     pair::<Floor>(order),
@@ -34,7 +35,7 @@ pub(super) fn run(runner: &mut Runner) {
         if runner.wants(&case) {
             runner.compare(
                 &case,
-                "ns/pair",
+                Unit::Less("ns/pair"),
                 &[Target::Peer(1.0)],
                 vec![
                     batch::<Shared>(order),
@@ -51,13 +52,11 @@ pub(super) fn run(runner: &mut Runner) {
 
 fn pair<S: Pages + 'static>(order: usize) -> Subject<'static> {
     let mut pages = S::new(Memory::new(MEMORY, 4 << 30));
-    Subject::new(S::NAME, move || {
-        time(PAIRS, || {
-            for _ in 0..PAIRS {
-                let addr = black_box(pages.alloc(black_box(order)));
-                pages.free(addr, order);
-            }
-        })
+    Subject::repeating(S::NAME, PAIRS, move |count| {
+        for _ in 0..count {
+            let addr = black_box(pages.alloc(black_box(order)));
+            pages.free(addr, order);
+        }
     })
 }
 

@@ -6,6 +6,7 @@ use super::subjects::{Locked, Pages, PeerBuddySlab, Shared, Single};
 use super::{MIB, PAGE};
 use crate::harness::{Runner, Subject, time};
 use crate::memory::Memory;
+use crate::report::Unit;
 use crate::target::Target;
 
 const PAIRS: usize = 5_000;
@@ -16,7 +17,7 @@ pub(super) fn run(runner: &mut Runner) {
         if runner.wants(&case) {
             runner.compare(
                 &case,
-                "ns/pair",
+                Unit::Less("ns/pair"),
                 &[Target::Of(FIRST, 1.2), Target::Peer(1.0)],
                 vec![
                     pair::<Shared>(FIRST, count, Place::Region(0)),
@@ -35,7 +36,7 @@ pub(super) fn run(runner: &mut Runner) {
         if runner.wants(&case) {
             runner.compare(
                 &case,
-                "ns/pair",
+                Unit::Less("ns/pair"),
                 &[Target::Peer(1.0)],
                 vec![
                     pair::<Shared>(Shared::NAME, count, Place::All),

@@ -7,6 +7,7 @@ use twinframe::BuddyAllocator;
 use super::{MIB, PAGE};
 use crate::harness::Runner;
 use crate::memory::Memory;
+use crate::report::Unit;
 use crate::target::Target;
 
 pub(super) fn run(runner: &mut Runner) {
@@ -37,10 +38,15 @@ pub(super) fn run(runner: &mut Runner) {
             lost.push(("buddy-slab", share(mib * MIB - pages.managed_bytes(), mib)));
         }
         let per_gib = 20.0 * (mib as f64 / 1024.0).max(1.0);
-        runner.print(&case, "us", &[Target::AtMost(per_gib)], &figures);
+        runner.print(
+            &case,
+            Unit::Less("us"),
+            &[Target::AtMost(per_gib)],
+            &figures,
+        );
         runner.print(
             &format!("{case}: not allocatable"),
-            "1/1000",
+            Unit::Less("1/1000"),
             &[Target::AtMost(2.0)],
             &lost,
         );

@@ -8,35 +8,36 @@ use super::MIB;
 use super::subjects::{Pages, PeerBuddySlab, PeerBuddySystem, Shared};
 use crate::harness::{Runner, Subject};
 use crate::memory::Memory;
+use crate::report::Unit;
+use crate::series::Series;
 use crate::target::Target;
 use crate::threads::measure;
 
-const PAIRS: usize = 100_000;
+/// Of all threads together.
+const PAIRS: usize = 400_000;
 
 pub(super) fn run(runner: &mut Runner) {
-    for threads in [1, 2, 4, 8] {
-        let case = format!("pages pairs on {threads} threads");
-        if !runner.wants(&case) {
-            continue;
-        }
-        runner.compare(
-            &case,
-            "ns/pair over all",
-            &[Target::Peer(1.0)],
-            vec![
-                shared(threads),
-                locked::<PeerBuddySlab>(threads),
-                locked::<PeerBuddySystem>(threads),
-            ],
-        );
+    Series {
+        name: ("pages pairs on", " threads"),
+        points: &[1, 2, 4, 8],
+        unit: Unit::Rate,
+        targets: &[Target::Peer(3.0)],
+        growth: &[Target::AtMostOrPeers(1.15)],
     }
+    .run(runner, |threads| {
+        vec![
+            shared(threads),
+            locked::<PeerBuddySlab>(threads),
+            locked::<PeerBuddySystem>(threads),
+        ]
+    });
 }
 
 fn shared(threads: usize) -> Subject<'static> {
     let pages = Shared::new(Memory::new(256 * MIB, 4 << 30)).0;
     Subject::new(Shared::NAME, move || {
-        measure(threads, threads * PAIRS, |_| {
-            for _ in 0..PAIRS {
+        measure(threads, PAIRS, |_| {
+            for _ in 0..PAIRS / threads {
                 let addr = black_box(pages.alloc_pages(1, 0)).unwrap_or(0);
                 // SAFETY: just allocated.
                 let freed = unsafe { pages.dealloc_pages(addr, 1) };
@@ -49,8 +50,8 @@ fn shared(threads: usize) -> Subject<'static> {
 fn locked<S: Pages + Send + 'static>(threads: usize) -> Subject<'static> {
     let pages: SpinMutex<S> = SpinMutex::new(S::new(Memory::new(256 * MIB, 4 << 30)));
     Subject::new(S::LOCKED, move || {
-        measure(threads, threads * PAIRS, |_| {
-            for _ in 0..PAIRS {
+        measure(threads, PAIRS, |_| {
+            for _ in 0..PAIRS / threads {
                 let addr = black_box(pages.lock().alloc(0));
                 pages.lock().free(addr, 0);
             }

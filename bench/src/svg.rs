@@ -1,0 +1,117 @@
+//! A picture of the results: for each case, how our cost and the peers' compare with the best peer's.
+
+use std::fmt::Write as _;
+
+use crate::report::{Report, Row};
+
+const ROW: f64 = 16.0;
+const TOP: f64 = 64.0;
+const NAMES: f64 = 380.0;
+const SCALE: f64 = 420.0;
+const VALUES: f64 = 60.0;
+const WIDTH: f64 = NAMES + SCALE + VALUES;
+
+/// What fits on the logarithmic scale: a tenth to ten times the best peer's cost.
+const DECADES: f64 = 1.0;
+
+/// Colours that can be read on white and on black.
+const STYLE: &str = "\
+text{font:11px ui-monospace,monospace;fill:#444}.head{font-weight:bold}.name{text-anchor:end}\
+.line{stroke:#999}.one{stroke:#444}.good{fill:#2a9d5c}.bad{fill:#d9822b}.peer{fill:#8899aa}\
+@media(prefers-color-scheme:dark){text{fill:#ccc}.line{stroke:#555}.one{stroke:#ccc}}";
+
+/// Draws all rows that have peers.
+pub(crate) fn draw(report: &Report) -> String {
+    let rows: Vec<(&Row, Vec<(&str, f64)>)> = report
+        .rows()
+        .iter()
+        .filter_map(|row| Some((row, row.costs()?)))
+        .collect();
+    let height = TOP + ROW * rows.len() as f64 + 8.0;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">\n\
+         <title>Cost of Twinframe against that of the best other allocator</title>\n<style>{STYLE}</style>\n\
+         <text class=\"head\" x=\"8\" y=\"18\">Cost as a multiple of the best other allocator's</text>\n\
+         <text x=\"8\" y=\"34\">bars: Twinframe, to the left of the line where it is better than the best of the \
+         others; ticks: the others</text>\n"
+    );
+    for (cost, label) in [
+        (0.1, "0.1 x"),
+        (0.3, "0.3"),
+        (1.0, "best other"),
+        (3.0, "3"),
+        (10.0, "10 x"),
+    ] {
+        let class = if cost == 1.0 { "one" } else { "line" };
+        let x = position(cost);
+        let _ = writeln!(
+            svg,
+            "<line class=\"{class}\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{:.1}\"/>\
+             <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>",
+            height - 4.0,
+            TOP - 8.0
+        );
+    }
+    for (i, (row, costs)) in rows.iter().enumerate() {
+        draw_row(&mut svg, TOP + ROW * i as f64, row, costs);
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
+
+fn draw_row(svg: &mut String, y: f64, row: &Row, costs: &[(&str, f64)]) {
+    let text = y + 12.0;
+    let _ = writeln!(
+        svg,
+        "<text class=\"name\" x=\"{:.1}\" y=\"{text:.1}\">{}</text>",
+        NAMES - 8.0,
+        row.case
+    );
+    for (i, (name, cost)) in costs.iter().enumerate() {
+        let x = position(*cost);
+        if i == 0 {
+            let class = if *cost <= 1.0 { "good" } else { "bad" };
+            let (start, width) = (x.min(position(1.0)), (x - position(1.0)).abs().max(1.0));
+            let _ = writeln!(
+                svg,
+                "<rect class=\"{class}\" x=\"{start:.1}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"10\"/>\
+                 <text x=\"{:.1}\" y=\"{text:.1}\">{cost:.2} x</text>",
+                y + 3.0,
+                NAMES + SCALE + 6.0
+            );
+        } else {
+            let _ = writeln!(
+                svg,
+                "<rect class=\"peer\" x=\"{:.1}\" y=\"{:.1}\" width=\"2\" height=\"10\"><title>{name}: {cost:.2} x</title></rect>",
+                x - 1.0,
+                y + 3.0
+            );
+        }
+    }
+}
+
+/// Where a cost is on the scale; its ends stand for all that lies beyond.
+fn position(cost: f64) -> f64 {
+    let decades = cost.log10().clamp(-DECADES, DECADES);
+    NAMES + SCALE * (decades + DECADES) / (2.0 * DECADES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scale_is_logarithmic_and_ends() {
+        let middle = NAMES + SCALE / 2.0;
+        for (cost, expected) in [
+            (0.0, NAMES),
+            (0.001, NAMES),
+            (0.1, NAMES),
+            (1.0, middle),
+            (10.0, NAMES + SCALE),
+            (500.0, NAMES + SCALE),
+        ] {
+            assert!((position(cost) - expected).abs() < 1e-6, "{cost}");
+        }
+    }
+}
