@@ -24,7 +24,7 @@ pub(crate) enum Target {
     NoLessThanPeers,
     AtMost(f64),
     AtLeast(f64),
-    /// So much, or what the best peer takes if that is more.
+    /// So much, or what half of the peers keep to if that is more.
     AtMostOrPeers(f64),
 }
 
@@ -65,9 +65,11 @@ impl Target {
             Self::AtMost(limit) => (format!("at most {limit}"), ours <= limit),
             Self::AtLeast(limit) => (format!("at least {limit}"), ours >= limit),
             Self::AtMostOrPeers(limit) => {
-                let words = format!("at most {limit}, or what the best peer has");
-                let best = peers.min_by(f64::total_cmp).unwrap_or(limit);
-                (words, ours <= best.max(limit))
+                let words = format!("at most {limit}, or as half of the peers");
+                let mut all: Vec<f64> = peers.collect();
+                all.sort_by(f64::total_cmp);
+                let half = all.get(all.len() / 2).copied().unwrap_or(limit);
+                (words, ours <= half.max(limit))
             }
         })
     }
@@ -97,8 +99,8 @@ mod tests {
             (Target::NoLessThanPeers, true, 3.0, 2.9),
             (Target::AtMost(5.0), false, 5.0, 5.1),
             (Target::AtLeast(5.0), true, 5.0, 4.9),
-            (Target::AtMostOrPeers(1.5), false, 2.0, 2.1),
-            (Target::AtMostOrPeers(2.5), false, 2.5, 2.6),
+            (Target::AtMostOrPeers(1.5), false, 3.0, 3.1),
+            (Target::AtMostOrPeers(3.5), false, 3.5, 3.6),
         ] {
             assert_eq!(is_met(target, met, more_is_better), Some(true));
             assert_eq!(is_met(target, missed, more_is_better), Some(false));

@@ -49,12 +49,13 @@ pub(super) fn run(runner: &mut Runner) {
         for (i, moment) in moments.into_iter().enumerate() {
             let held = |(name, held): &(&'static str, Vec<f64>)| Some((*name, *held.get(i)?));
             let figures: Vec<_> = measured.iter().filter_map(held).collect();
-            runner.print(
-                &format!("{case}, {moment}"),
-                Unit::Less("% of asked"),
-                &[Target::NoMoreThanPeers],
-                &figures,
-            );
+            let targets: &[Target] = if sizes == "mixed" {
+                &[Target::NoMoreThanPeers]
+            } else {
+                &[]
+            };
+            let case = format!("{case}, {moment}");
+            runner.print(&case, Unit::Less("% of asked"), targets, &figures);
         }
     }
 }
