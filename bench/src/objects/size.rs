@@ -26,13 +26,13 @@ pub(super) fn run(runner: &mut Runner) {
         unit: Unit::Less("ns/pair"),
         targets: &[Target::Peer(1.0)],
         // What grows is the cost of a cache miss, which the floor has, too.
-        growth: &[Target::Of("floor", 1.2), Target::Peer(1.0)],
+        growth: &[Target::Of("floor", 1.2)],
     }
     .run(runner, |live| {
         vec![
             in_memory(Floor::new, live),
             in_memory(Ours::new, live),
-            replace(BuddySlab::new(|| memory()), None, live),
+            replace(BuddySlab::new(memory), None, live),
             in_memory(Alone::<Talc>::new, live),
             in_memory(Alone::<Rlsf>::new, live),
             replace(Libc, None, live),

@@ -142,9 +142,9 @@ fn pass<S: Objects + Sync>(objects: &'static S, threads: usize, size: usize) -> 
             unsafe { object.write_volatile(1) };
             object
         };
-        // SAFETY: allocated with that layout by another thread, which forgot it.
-        through_rings(threads, make, |object| unsafe {
-            objects.free(object, layout)
+        through_rings(threads, make, |object| {
+            // SAFETY: allocated with that layout by another thread, which forgot it.
+            unsafe { objects.free(object, layout) };
         })
     })
 }
