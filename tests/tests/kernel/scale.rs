@@ -92,8 +92,8 @@ fn latency_does_not_depend_on_memory(stage: &Stage, name: &str) -> Result<(), Fa
         format!("{} entry points, then {}", small.len(), large.len())
     })?;
     for ((entry_point, few), (_, many)) in small.iter().zip(&large) {
-        // Which call meets which cache in which state differs a little, as memory is laid out otherwise.
-        ensure(*many <= few + few / 2, || {
+        // A cache may hold more where there is more, up to a limit, and memory is laid out otherwise.
+        ensure(*many <= few * 2, || {
             format!("{entry_point}: {few} instructions with 128 MiB, {many} with 6 GiB")
         })?;
     }

@@ -53,10 +53,10 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         });
         self.empty_depots(frames);
         for (_, cpu) in self.cpus.iter(P::MAX_CPUS) {
+            given += self.collect_all(frames, cpu);
             let mut heap = cpu.heap.lock();
             // SAFETY: this is the heap's lock.
             let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
-            given += self.collect(frames, cpu, &mut heap, &mut owned);
             while let Some(slab) = heap.take_empty(&mut owned) {
                 given += self.retire(frames, slab);
             }

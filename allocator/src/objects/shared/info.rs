@@ -20,11 +20,8 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     ) -> ClassStats {
         let mut sum = ClassStats::default();
         for (_, cpu) in self.cpus.iter(P::MAX_CPUS) {
-            let mut heap = cpu.heap.lock();
-            // SAFETY: this is the heap's lock.
-            let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
-            self.collect(frames, cpu, &mut heap, &mut owned);
-            sum.add(&heap.stats(class));
+            self.collect_all(frames, cpu);
+            sum.add(&cpu.heap.lock().stats(class));
         }
         let mut cached = 0;
         // No claim can end while this is held; if it cannot be had, magazines are being emptied.
@@ -48,13 +45,8 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         class: SizeClass,
     ) -> Option<CpuClassStats> {
         let cpu = self.cpus.get(cpu)?;
-        let slabs = {
-            let mut heap = cpu.heap.lock();
-            // SAFETY: this is the heap's lock.
-            let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
-            self.collect(frames, cpu, &mut heap, &mut owned);
-            heap.stats(class)
-        };
+        self.collect_all(frames, cpu);
+        let slabs = cpu.heap.lock().stats(class);
         let exclusive = self.try_exclusive();
         let magazines = exclusive.as_ref().and_then(|_| {
             // SAFETY: no claim can end while that is held.
@@ -99,10 +91,10 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         frames: &FrameAllocator<P, PAGE_SIZE>,
     ) -> Result<(), &'static str> {
         for (_, cpu) in self.cpus.iter(P::MAX_CPUS) {
-            let mut heap = cpu.heap.lock();
+            self.collect_all(frames, cpu);
+            let heap = cpu.heap.lock();
             // SAFETY: this is the heap's lock.
             let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
-            self.collect(frames, cpu, &mut heap, &mut owned);
             heap.validate(&mut owned, |_, base, slab| {
                 let descriptor = SharedRef::from_slab_ref(slab);
                 let entry = Entry::new(descriptor, descriptor.class()).addr();

@@ -124,10 +124,10 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         class: SizeClass,
     ) -> Option<usize> {
         let object = self.cpus.iter(P::MAX_CPUS).find_map(|(_, cpu)| {
+            self.collect_all(frames, cpu);
             let mut heap = cpu.heap.lock();
             // SAFETY: this is the heap's lock.
             let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
-            self.collect(frames, cpu, &mut heap, &mut owned);
             let mut object = None;
             heap.take(&mut owned, class, 1, |addr| object = Some(addr));
             object

@@ -109,16 +109,19 @@ pub(super) fn absorb<const PAGE_SIZE: usize>(descriptor: SharedRef, slab: &mut S
     slab.free() - before
 }
 
-/// An owner's slabs that other CPUs have freed objects of. Anyone pushes; all is taken at once, so a
-/// slab that left and came back cannot be mistaken.
+/// An owner's slabs that other CPUs have freed objects of. Anyone pushes; all is taken off at once, so a
+/// slab that left and came back cannot be mistaken, and taken in bit by bit.
 pub(crate) struct RemoteQueue {
     head: AtomicPtr<Shared>,
+    /// What was taken off and not taken in yet. Used under the lock of the owner's heap only.
+    rest: AtomicPtr<Shared>,
 }
 
 impl RemoteQueue {
     pub(crate) fn new() -> Self {
         Self {
             head: AtomicPtr::new(null_mut()),
+            rest: AtomicPtr::new(null_mut()),
         }
     }
 
@@ -142,16 +145,28 @@ impl RemoteQueue {
 
     /// Whether there is something to take.
     pub(super) fn is_empty(&self) -> bool {
-        self.head.load(Ordering::Relaxed).is_null()
+        self.head.load(Ordering::Relaxed).is_null() && self.rest.load(Ordering::Relaxed).is_null()
     }
 
-    /// Takes all slabs out. Each is passed to `each` after its link was read.
-    pub(super) fn take_all(&self, mut each: impl FnMut(SharedRef)) {
-        let mut next = SharedRef::from_ptr(self.head.swap(null_mut(), Ordering::Acquire));
-        while let Some(slab) = next {
+    /// Takes up to `most` slabs of those out that were there at this call, or at an earlier one that left some.
+    /// Each is passed to `each` after its link was read. Returns whether there are more of them.
+    ///
+    /// The caller has the lock of the owner's heap.
+    pub(super) fn take(&self, most: usize, mut each: impl FnMut(SharedRef)) -> bool {
+        let mut rest = self.rest.load(Ordering::Relaxed);
+        if rest.is_null() {
+            rest = self.head.swap(null_mut(), Ordering::Acquire);
+        }
+        let mut next = SharedRef::from_ptr(rest);
+        for _ in 0..most {
+            let Some(slab) = next else { break };
+            // As long as its count stands, nobody enters it again.
             next = SharedRef::from_ptr(slab.shared().next.load(Ordering::Relaxed));
             each(slab);
         }
+        let rest = next.map_or(null_mut(), SharedRef::as_ptr);
+        self.rest.store(rest, Ordering::Relaxed);
+        next.is_some()
     }
 }
 
@@ -209,7 +224,7 @@ mod models {
         /// What an owner does; once the slab is empty it is gone, and says so by `true`.
         fn collect(&self, descriptors: &mut Descriptors<PAGE>) -> bool {
             let mut is_gone = false;
-            self.queue.take_all(|slab| {
+            self.queue.take(1, |slab| {
                 assert!(slab == self.slab && !is_gone);
                 // SAFETY: the model has one owner.
                 let mut owned = unsafe { Owned::<PAGE>::new() };

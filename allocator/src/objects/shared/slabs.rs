@@ -75,40 +75,67 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         count
     }
 
-    /// Takes in what other CPUs have freed of this heap's objects. Returns how many pages that gave back.
+    /// Takes in what other CPUs have freed of this heap's objects: of some slabs, so that interrupts are not
+    /// masked for long. Returns how many pages that gave back, and whether there are more slabs.
     pub(super) fn collect(
         &self,
         frames: &FrameAllocator<P, PAGE_SIZE>,
         cpu: &CpuState<P>,
         heap: &mut SlabHeap,
         owned: &mut Owned<PAGE_SIZE>,
-    ) -> usize {
+    ) -> (usize, bool) {
+        const MOST: usize = 16;
         if cpu.queue.is_empty() {
-            return 0;
+            return (0, false);
         }
         let mut given = 0;
-        take_in(&cpu.queue, heap, owned, |emptied| {
+        let has_more = take_in(&cpu.queue, MOST, heap, owned, |emptied| {
             given += self.retire(frames, emptied);
         });
-        given
+        (given, has_more)
+    }
+
+    /// Takes in all that other CPUs have freed of a heap's objects up to now. Returns how many pages that gave
+    /// back.
+    pub(super) fn collect_all(
+        &self,
+        frames: &FrameAllocator<P, PAGE_SIZE>,
+        cpu: &CpuState<P>,
+    ) -> usize {
+        let mut all = 0;
+        // What an earlier call had left, and what has come since: not what still comes, for that may have
+        // no end.
+        for _ in 0..2 {
+            let mut has_more = true;
+            while has_more {
+                let mut heap = cpu.heap.lock();
+                // SAFETY: this is the heap's lock.
+                let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
+                let given;
+                (given, has_more) = self.collect(frames, cpu, &mut heap, &mut owned);
+                all += given;
+            }
+        }
+        all
     }
 }
 
-/// Takes in the remote frees of every slab in its owner's queue. Passes those on that are on no list any
-/// more: their pages can go.
+/// Takes in the remote frees of up to `most` slabs in their owner's queue. Passes those on that are on no list
+/// any more: their pages can go. Returns whether there are more slabs.
 fn take_in<const PAGE_SIZE: usize>(
     queue: &RemoteQueue,
+    most: usize,
     heap: &mut SlabHeap,
     owned: &mut Owned<PAGE_SIZE>,
     mut emptied: impl FnMut(SlabRef),
-) {
-    queue.take_all(|descriptor| {
+) -> bool {
+    queue.take(most, |descriptor| {
         let slab = owned.slab(descriptor.slab_ref());
         let freed = remote::absorb::<PAGE_SIZE>(descriptor, slab);
         if let Some(slab) = heap.settle(owned, descriptor.slab_ref(), freed) {
             emptied(slab);
         }
-    });
+    })
 }
 
 /// Frees pages of the object layer.

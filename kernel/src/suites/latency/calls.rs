@@ -34,6 +34,11 @@ impl Calls {
         self.lengths.len() == self.lengths.capacity()
     }
 
+    /// For how many calls there is room.
+    pub(super) fn room(&self) -> usize {
+        self.lengths.capacity()
+    }
+
     /// Makes a call. To see how long interrupts are masked in it takes some instructions each time that they
     /// are; they count as the call's.
     #[inline(never)]

@@ -1,7 +1,7 @@
 //! How long a call may take at most, in instructions.
 //!
 //! Where QEMU counts instructions (`-icount`), every call of an entry point is measured by itself, on
-//! one CPU whose timer is off, in [situations](situations) that take every way through the allocator: magazines and
+//! one CPU while no timer runs, in [situations](situations) that take every way through the allocator: magazines and
 //! caches that run empty and full, slabs that come and go, blocks that split and merge, metadata that is set up.
 //! The longest call is held against a bound that is a constant: it does not depend on how much memory there is.
 
@@ -16,5 +16,10 @@ kernel_tests! { "latency", Test:
     /// for that.
     fn every_entry_point() on [icount] {
         return table::show();
+    }
+
+    /// However much other CPUs have freed of what a CPU allocated, it takes that in bit by bit.
+    fn after_many_remote_frees() on [smp4icount] {
+        return table::show_remote();
     }
 }

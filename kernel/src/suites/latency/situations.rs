@@ -9,6 +9,7 @@ use fastrand::Rng;
 use twinframe::{AllocError, GlobalAllocator};
 
 use super::calls::Calls;
+use crate::arch::work;
 use crate::memory::HEAP;
 use crate::platform::Machine;
 use crate::suites::chain::Chain;
@@ -106,6 +107,38 @@ pub(super) fn low_pages(gives: &mut Calls, takes: &mut Calls) {
         |_| HEAP.alloc_pages_lowmem(1, 0).expect("there is memory"),
         |page| free_pages(page, 1).expect("allocated before"),
     );
+}
+
+/// Objects when another CPU has just freed as many, of thousands of slabs of this one.
+pub(super) fn freed_elsewhere(gives: &mut Calls, takes: &mut Calls) {
+    let layout = layout(2048);
+    let mut objects = Vec::with_capacity(gives.room());
+    while !gives.is_full() {
+        objects.push(
+            gives
+                .time(|| HEAP.alloc(layout).expect("there is memory"))
+                .addr(),
+        );
+    }
+    let is_done = work::interrupt(1, &|_| {
+        for object in &objects {
+            let memory = core::ptr::with_exposed_provenance_mut(object.get());
+            free(NonNull::new(memory).expect("an object"), layout);
+        }
+    });
+    assert!(is_done, "there is another CPU");
+    objects.clear();
+    while !takes.is_full() {
+        objects.push(
+            takes
+                .time(|| HEAP.alloc(layout).expect("there is memory"))
+                .addr(),
+        );
+    }
+    for object in objects {
+        let memory = core::ptr::with_exposed_provenance_mut(object.get());
+        free(NonNull::new(memory).expect("an object"), layout);
+    }
 }
 
 /// Sixty-four objects at once.

@@ -95,9 +95,13 @@ impl Owner {
     fn collect(&mut self) {
         let mut emptied = Vec::new();
         let queue = &self.shared.queue;
-        take_in(queue, &mut self.heap, &mut Self::owned(), |slab| {
-            emptied.push(slab);
-        });
+        let mut has_more = true;
+        while has_more {
+            // One at a time, so that some are taken off and not taken in.
+            has_more = take_in(queue, 1, &mut self.heap, &mut Self::owned(), |slab| {
+                emptied.push(slab);
+            });
+        }
         for slab in emptied {
             self.give(SharedRef::from_slab_ref(slab));
         }
