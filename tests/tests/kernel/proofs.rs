@@ -38,6 +38,14 @@ pub(crate) fn trials(stage: &Arc<Stage>) -> Vec<Trial> {
             ("runner::sees_power_off_by_acpi", power_off_by_acpi),
             ("runner::reports_damage_under_stress", damage_under_stress),
             ("runner::reports_leak_under_stress", leak_under_stress),
+            (
+                "runner::reports_double_free_under_stress",
+                double_free_under_stress,
+            ),
+            (
+                "runner::reports_lost_page_under_stress",
+                lost_page_under_stress,
+            ),
         ],
     )
 }
@@ -191,6 +199,29 @@ fn leak_under_stress(stage: &Stage, name: &str) -> Result<(), Failed> {
         "stress a_leak, seed 1: leaks, by the call that allocated:",
         "1 blocks, 64 bytes: kernel/src/suites/stress/spoil.rs:",
     ])
+}
+
+fn double_free_under_stress(stage: &Stage, name: &str) -> Result<(), Failed> {
+    let boot = boot(
+        stage,
+        name,
+        "test=proof::stress_finds_a_double_free seed=78",
+    )?;
+    boot.is(|outcome| matches!(outcome, Outcome::Panicked(_)))?;
+    boot.says(&[
+        "stress a_double_free, seed 78: block 0x",
+        "4096 bytes, of CPU 0: refused: ",
+        "history of this address:",
+        "us: taken by CPU 0, kernel/src/suites/stress/spoil.rs:",
+        "us: freed by CPU 0, ",
+        "us: freed by CPU 0, ",
+    ])
+}
+
+fn lost_page_under_stress(stage: &Stage, name: &str) -> Result<(), Failed> {
+    let boot = boot(stage, name, "test=proof::stress_finds_a_lost_page seed=79")?;
+    boot.is(|outcome| matches!(outcome, Outcome::Panicked(_)))?;
+    boot.says(&["stress a_lost_page, seed 79: free blocks, after and before"])
 }
 
 /// The kernel refuses, and names what it could not read, to people and to programs.

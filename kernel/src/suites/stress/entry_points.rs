@@ -91,8 +91,11 @@ fn bulk(worker: &mut Worker<'_>) {
     let blocks = memory.map(|memory| worker.adopt(memory, layout));
     let memory = blocks.map(|block| worker.give_up(block));
     // SAFETY: allocated above for this layout, and not used any more.
-    let freed = unsafe { HEAP.free_bulk(&memory, layout) };
-    assert_eq!(freed, Ok(()));
+    if let Err((index, error)) = unsafe { HEAP.free_bulk(&memory, layout) } {
+        let address = memory[index].addr().get();
+        let what = format_args!("refused, number {index} of many: {error}");
+        worker.fail_at(address, layout.size(), worker.cpu(), what);
+    }
 }
 
 /// The same for pages: the caches' own calls.
@@ -110,8 +113,10 @@ fn bulk_pages(worker: &mut Worker<'_>) {
         worker.give_up(block);
     }
     // SAFETY: allocated above with this count, and not used any more.
-    let freed = unsafe { HEAP.frames().free_bulk(&addresses[..done], count) };
-    assert_eq!(freed, Ok(()));
+    if let Err((index, error)) = unsafe { HEAP.frames().free_bulk(&addresses[..done], count) } {
+        let what = format_args!("refused, number {index} of many: {error}");
+        worker.fail_at(addresses[index], count * 4096, worker.cpu(), what);
+    }
 }
 
 /// Named caches of objects.
@@ -121,8 +126,12 @@ fn named(worker: &mut Worker<'_>, cache: &ObjectCache<'_, Inode, Machine>) {
         number,
         _name: [0xab; 200],
     });
-    if let Ok(inode) = inode {
-        assert_eq!(inode.number, number);
+    if let Ok(inode) = inode
+        && inode.number != number
+    {
+        let address = core::ptr::from_ref(&*inode).addr();
+        let what = format_args!("an inode numbered {:#x}, not {number:#x}", inode.number);
+        worker.fail_at(address, size_of::<Inode>(), worker.cpu(), what);
     }
 }
 
@@ -135,7 +144,13 @@ fn collections(worker: &mut Worker<'_>) {
         list.push(Box::new(key));
         map.insert(number.wrapping_mul(key) % 97, key);
     }
-    assert!(list.iter().zip(0..).all(|(boxed, key)| **boxed == key));
+    for (boxed, key) in list.iter().zip(0..) {
+        if **boxed != key {
+            let address = core::ptr::from_ref(&**boxed).addr();
+            let what = format_args!("holds {boxed}, not {key}");
+            worker.fail_at(address, size_of::<u64>(), worker.cpu(), what);
+        }
+    }
     assert!(map.values().all(|key| *key < 40));
 }
 
@@ -143,12 +158,19 @@ fn collections(worker: &mut Worker<'_>) {
 fn questions(worker: &mut Worker<'_>) {
     let layout = any_layout(worker);
     if let Some(block) = worker.take(layout) {
-        assert_eq!(HEAP.check(block.memory, layout), Ok(()));
+        if let Err(error) = HEAP.check(block.memory, layout) {
+            worker.refused(&block, error);
+        }
         assert!(GlobalAllocator::<Machine>::usable_size(layout) >= layout.size());
         // Not known while somebody empties the caches of this CPU.
         if let Some(known) = HEAP.about(block.address()) {
             let is_free = known.object.is_some_and(|object| object.freed);
-            assert!(!is_free, "{known:?} is live");
+            if is_free {
+                worker.fail(
+                    &block,
+                    format_args!("live, but it is said to be free: {known:?}"),
+                );
+            }
         }
         worker.free(block);
     }

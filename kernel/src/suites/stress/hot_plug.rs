@@ -1,7 +1,5 @@
 //! A section that leaves and comes back under load.
 
-use core::ops::Range;
-
 use twinframe::AllocError;
 
 use super::live_set::LiveSet;
@@ -51,10 +49,12 @@ fn cycle(worker: &mut Worker<'_>, address: usize) {
     let range = match HEAP.remove_section(address) {
         Ok(range) => range,
         Err(AllocError::Busy(pages)) => {
-            assert_ne!(pages, 0, "busy with nothing");
+            if pages == 0 {
+                worker.fail_at(address, 0, 0, format_args!("a section busy with nothing"));
+            }
             return;
         }
-        Err(error) => panic!("section at {address:#x}: {error}"),
+        Err(error) => worker.fail_at(address, 0, 0, format_args!("a section: {error}")),
     };
     let pattern = Pattern::new(worker.cpu(), 0);
     let memory = core::ptr::with_exposed_provenance_mut::<u8>(range.start);
@@ -63,23 +63,25 @@ fn cycle(worker: &mut Worker<'_>, address: usize) {
     // Time for everybody to find out.
     for _ in 0..50 {
         if let Some(block) = mixed::any(worker) {
-            assert!(
-                !overlaps(&range, block.address()),
-                "memory of a section that has left"
-            );
+            if range.contains(&block.address()) {
+                worker.fail(&block, format_args!("in a section that has left"));
+            }
             worker.free(block);
         }
     }
     // SAFETY: as above.
     let intact = unsafe { pattern.check(memory, range.len(), range.len()) };
-    assert_eq!(intact, Ok(()), "somebody writes to a section that has left");
+    if let Err(damage) = intact {
+        let place = range.start + damage.offset;
+        let what = format_args!("the section at {:#x} has left, but {damage}", range.start);
+        worker.fail_at(place, 8, worker.cpu(), what);
+    }
     // SAFETY: as above.
     let memory = unsafe { core::slice::from_raw_parts_mut(memory, range.len()) };
     // SAFETY: it goes back to the heap for good.
     let added = unsafe { HEAP.add_region(memory) };
-    added.expect("it was managed before");
-}
-
-fn overlaps(range: &Range<usize>, address: usize) -> bool {
-    range.contains(&address)
+    if let Err(error) = added {
+        let what = format_args!("a section cannot come back: {error}");
+        worker.fail_at(range.start, range.len(), worker.cpu(), what);
+    }
 }

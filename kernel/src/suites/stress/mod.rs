@@ -6,7 +6,7 @@
 //! how they came about:
 //!
 //! - every [`block::Block`] carries a [`pattern`] that says whose it is, checked when it is freed;
-//! - the [`history`] remembers what happened to each address lately;
+//! - the [`history`] remembers what happened to each address lately, and is told with whatever is wrong there;
 //! - the [`ledger`] counts what is live, by the call that allocated it;
 //! - afterwards nothing is live, every page is free, the free blocks are those of before, and every
 //!   invariant of the heap holds.
@@ -107,5 +107,15 @@ kernel_tests! { "proof", Proof:
     /// A stress that forgets a block.
     fn stress_finds_a_leak() on [smp1] {
         Rig::run("a_leak", spoil::leak);
+    }
+
+    /// A stress that frees a block twice.
+    fn stress_finds_a_double_free() on [smp1] {
+        Rig::run("a_double_free", spoil::free_twice);
+    }
+
+    /// A stress that takes a page and does not say so.
+    fn stress_finds_a_lost_page() on [smp1] {
+        Rig::run("a_lost_page", spoil::lose);
     }
 }

@@ -39,10 +39,9 @@ pub(super) fn any(worker: &mut Worker<'_>) -> Option<Block> {
         2 => {
             let align = 4096 << worker.random.u32(0..=9);
             let block = worker.take_pages(count, &request.align(align))?;
-            assert!(
-                block.address().is_multiple_of(align),
-                "aligned to {align:#x}"
-            );
+            if !block.address().is_multiple_of(align) {
+                worker.fail(&block, format_args!("not aligned to {align:#x}"));
+            }
             Some(block)
         }
         3 => {
@@ -63,9 +62,8 @@ pub(super) fn below(
     let block = worker.take_pages(count, request)?;
     let start = crate::arch::translate::virt_to_phys(block.address());
     let end = start.map(|start| start + block.bytes() as u64 - 1);
-    assert!(
-        end.is_some_and(|end| end <= last),
-        "{end:x?} is above {last:#x}"
-    );
+    if end.is_none_or(|end| end > last) {
+        worker.fail(&block, format_args!("ends at {end:x?}, above {last:#x}"));
+    }
     Some(block)
 }

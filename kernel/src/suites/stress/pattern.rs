@@ -1,5 +1,7 @@
 //! What is written into a block, so that whoever else writes there is seen.
 
+use core::fmt;
+
 /// Blocks beyond this are marked at both ends only: the point is to find who shares memory, not to
 /// measure how fast it can be filled.
 const WHOLE: usize = 4096;
@@ -19,6 +21,20 @@ pub(super) struct Damage {
     pub(super) offset: usize,
     pub(super) expected: u64,
     pub(super) found: u64,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            offset,
+            expected,
+            found,
+        } = self;
+        write!(
+            f,
+            "at +{offset:#x} is {found:#018x}, where {expected:#018x} was written"
+        )
+    }
 }
 
 impl Pattern {

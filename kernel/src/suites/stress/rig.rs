@@ -1,6 +1,7 @@
 //! What all stresses have in common: CPUs, interrupts, time, and the reckoning at the end.
 
 use alloc::vec::Vec;
+use core::fmt;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
@@ -16,7 +17,7 @@ use super::worker::Worker;
 use crate::arch::{clock, percpu, storm, work};
 use crate::console::println;
 use crate::events::{self, Event, Load};
-use crate::memory::{self, HEAP};
+use crate::memory::HEAP;
 use crate::{harness, settings};
 
 /// Time between two lines on the progress.
@@ -51,6 +52,19 @@ pub(super) struct Rig {
     is_over: AtomicBool,
 }
 
+/// The beginning of every message that something is wrong.
+#[derive(Clone, Copy)]
+pub(super) struct Title {
+    name: &'static str,
+    seed: u64,
+}
+
+impl fmt::Display for Title {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stress {}, seed {}", self.name, self.seed)
+    }
+}
+
 /// The rig that handlers work for; null between stresses.
 static CURRENT: AtomicPtr<Rig> = AtomicPtr::new(ptr::null_mut());
 
@@ -80,15 +94,18 @@ impl Rig {
         // A CPU comes to this when it has left the handler that it may have been in.
         work::on_all(&|_| {});
         rig.settle();
-        memory::check_if_small();
+        let title = rig.title();
+        // While the caches are as the stress has left them.
+        if let Err(violation) = HEAP.validate() {
+            panic!("{title}: the heap is inconsistent: {violation}");
+        }
         rig.summary();
-        let seed = rig.seed;
         drop(rig);
         HEAP.drain();
         assert_eq!(
             HEAP.buddyinfo(),
             before,
-            "stress {name}: free blocks, before and after, seed {seed}"
+            "{title}: free blocks, after and before"
         );
     }
 
@@ -97,6 +114,14 @@ impl Rig {
         // SAFETY: null, or the rig of `run`, which waits for every CPU to have left its handlers after it
         // has taken the pointer back.
         unsafe { CURRENT.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Which stress it is, and what repeats its choices.
+    pub(super) const fn title(&self) -> Title {
+        Title {
+            name: self.name,
+            seed: self.seed,
+        }
     }
 
     pub(super) fn place(&self, cpu: usize) -> &Place {
@@ -142,9 +167,8 @@ impl Rig {
         }
         assert!(
             self.ledger.is_empty(),
-            "stress {}, seed {}: leaks, by the call that allocated:{}",
-            self.name,
-            self.seed,
+            "{}: leaks, by the call that allocated:{}",
+            self.title(),
             self.ledger
         );
     }

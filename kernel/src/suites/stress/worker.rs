@@ -1,6 +1,7 @@
 //! A CPU at work for a stress: allocates, marks, checks, frees, and keeps account of it all.
 
 use core::alloc::Layout;
+use core::fmt;
 use core::panic::Location;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -89,18 +90,21 @@ impl<'a> Worker<'a> {
     #[track_caller]
     pub(super) fn take_zeroed(&mut self, layout: Layout) -> Option<Block> {
         let memory = self.unless_exhausted(HEAP.alloc_zeroed(layout))?;
-        for offset in 0..layout.size() {
+        let dirty = (0..layout.size()).find_map(|offset| {
             // SAFETY: inside of what was just allocated.
             let place = unsafe { memory.add(offset) };
             // SAFETY: as above.
             let byte = unsafe { place.read() };
-            assert!(
-                byte == 0,
-                "{}: byte {offset} of {place:p} is not zero",
-                self.rig.name
+            (byte != 0).then_some((offset, byte))
+        });
+        let block = self.keep(memory, Shape::Layout(layout), Location::caller());
+        if let Some((offset, byte)) = dirty {
+            self.fail(
+                &block,
+                format_args!("at +{offset:#x} was {byte:#x}, not zero"),
             );
         }
-        Some(self.keep(memory, Shape::Layout(layout), Location::caller()))
+        Some(block)
     }
 
     /// Allocates `count` pages as `request` says, which is for so many.
@@ -142,10 +146,6 @@ impl<'a> Worker<'a> {
             Shape::Layout(layout) => layout.align(),
             Shape::Pages(_) => 4096,
         };
-        assert!(
-            memory.addr().get().is_multiple_of(align),
-            "{memory:p}: aligned to {align}"
-        );
         let serial = self
             .rig
             .place(self.cpu)
@@ -158,9 +158,12 @@ impl<'a> Worker<'a> {
             owner: self.cpu,
             site: self.rig.ledger.enter(caller, shape.bytes()),
         };
+        self.note(&block, What::Taken);
+        if !block.address().is_multiple_of(align) {
+            self.fail(&block, format_args!("not aligned to {align:#x}"));
+        }
         // SAFETY: freshly allocated, with that size.
         unsafe { block.pattern.fill(memory.as_ptr(), shape.bytes()) };
-        self.note(&block, What::Taken);
         block
     }
 
@@ -168,7 +171,7 @@ impl<'a> Worker<'a> {
         match result {
             Ok(memory) => Some(memory),
             Err(AllocError::NoMemory) => None,
-            Err(error) => panic!("stress {}, seed {}: {error}", self.rig.name, self.rig.seed),
+            Err(error) => panic!("{}: {error}", self.rig.title()),
         }
     }
 
@@ -273,30 +276,30 @@ impl<'a> Worker<'a> {
     }
 
     fn damaged(&self, block: &Block, damage: Damage) -> ! {
-        let Damage {
-            offset,
-            expected,
-            found,
-        } = damage;
-        self.fail(
-            block,
-            format_args!("at +{offset:#x} is {found:#018x}, where {expected:#018x} was written"),
-        )
+        self.fail(block, format_args!("{damage}"))
     }
 
-    fn refused(&self, block: &Block, error: AllocError) -> ! {
+    pub(super) fn refused(&self, block: &Block, error: AllocError) -> ! {
         self.fail(block, format_args!("refused: {error}"))
     }
 
-    fn fail(&self, block: &Block, what: core::fmt::Arguments<'_>) -> ! {
-        let address = block.address();
+    /// Ends everything: this is wrong with the block, and here is all that is known of it.
+    pub(super) fn fail(&self, block: &Block, what: fmt::Arguments<'_>) -> ! {
+        self.fail_at(block.address(), block.bytes(), block.owner, what)
+    }
+
+    /// The same for memory that is nobody's block any more; `owner` is the CPU that had it last.
+    pub(super) fn fail_at(
+        &self,
+        address: usize,
+        bytes: usize,
+        owner: usize,
+        what: fmt::Arguments<'_>,
+    ) -> ! {
         panic!(
-            "stress {}, seed {}: block {address:#x}, {} bytes, of CPU {}: {what}; seen by CPU {} after {} us\n\
+            "{}: block {address:#x}, {bytes} bytes, of CPU {owner}: {what}; seen by CPU {} after {} us\n\
              there is {}\nhistory of this address:{}\nof the page:{}",
-            self.rig.name,
-            self.rig.seed,
-            block.bytes(),
-            block.owner,
+            self.rig.title(),
             percpu::id(),
             self.rig.now_us(),
             whereabouts::Place(address as u64),
