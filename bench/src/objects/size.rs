@@ -56,8 +56,9 @@ fn in_memory<S: Objects>(new: impl FnOnce(Memory) -> S, live: usize) -> Subject<
     replace(new(memory), Some(memory.discard_at_end()), live)
 }
 
-/// Objects that are freed before as many new ones take their places: one alone would get its own place back.
-const GROUP: usize = 100;
+/// Objects that are freed before as many new ones take their places: one alone would get its own place back. So few
+/// that it is not the length of some cache that is measured.
+const GROUP: usize = 32;
 
 /// Objects that are live, and all of them freed at the end.
 struct Live<S: Objects> {
