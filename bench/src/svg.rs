@@ -14,11 +14,10 @@ const WIDTH: f64 = NAMES + SCALE + VALUES;
 /// What fits on the logarithmic scale: a tenth to ten times the best peer's cost.
 const DECADES: f64 = 1.0;
 
-/// Colours that can be read on white and on black.
+/// Colours that can be read on white and on black: a picture does not know on which of them a page shows it.
 const STYLE: &str = "\
-text{font:11px ui-monospace,monospace;fill:#444}.head{font-weight:bold}.name{text-anchor:end}\
-.line{stroke:#999}.one{stroke:#444}.good{fill:#2a9d5c}.bad{fill:#d9822b}.peer{fill:#8899aa}\
-@media(prefers-color-scheme:dark){text{fill:#ccc}.line{stroke:#555}.one{stroke:#ccc}}";
+text{font:11px ui-monospace,monospace;fill:#777}.head{font-weight:bold}.name{text-anchor:end}\
+.line{stroke:#777;stroke-opacity:.5}.one{stroke:#777}.good{fill:#2a9d5c}.bad{fill:#d9822b}.peer{fill:#8899aa}";
 
 /// The cases that stand for the others.
 const DRAWN: [&str; 25] = [
