@@ -252,34 +252,36 @@ impl Case for Entries {
     }
 }
 
-/// Workers that box numbers, each a hundred, with a hundred boxes live: what many threads did in
+/// Workers that box eight numbers and drop the box, each a hundred times: what many threads did in
 /// hermit-os/kernel#1984. An operation is a box, and its end.
-pub(super) struct Boxes([*mut u8; 100]);
+pub(super) struct Boxes;
 
 impl Case for Boxes {
-    const NAME: &'static str = "128 workers, 100 x Box each";
+    const NAME: &'static str = "128 workers, 100 x Box::new([0u64; 8]) each";
 
     fn new(_: usize) -> Self {
-        Self([core::ptr::null_mut(); 100])
+        Self
     }
 
     fn round<S: Subject>(&mut self, subject: &S, limit: Limit) -> Round {
         const WORKERS: u64 = 128;
+        const BOXES: u64 = 100;
+        let boxed = Layout::new::<[u64; 8]>();
         for worker in 0..WORKERS {
-            for place in &mut self.0 {
-                if !place.is_null() {
-                    // SAFETY: a box of an earlier worker.
-                    unsafe { subject.free(*place, layout(8)) };
+            for _ in 0..BOXES {
+                let memory = subject.alloc(boxed);
+                if memory.is_null() {
+                    return Round::NoMemory;
                 }
-                match take(subject, layout(8)) {
-                    Some(boxed) => *place = boxed,
-                    None => return Round::NoMemory,
-                }
+                // SAFETY: just allocated for this.
+                unsafe { memory.cast::<[u64; 8]>().write_volatile([0; 8]) };
+                // SAFETY: allocated above, and not used any more.
+                unsafe { subject.free(memory, boxed) };
             }
             if limit.is_over() {
-                return Round::Cut((worker + 1) * 100);
+                return Round::Cut((worker + 1) * BOXES);
             }
         }
-        Round::Whole(WORKERS * 100)
+        Round::Whole(WORKERS * BOXES)
     }
 }
