@@ -10,6 +10,8 @@ pub mod conformance;
 mod error;
 mod global;
 mod harden;
+#[cfg(all(test, loom))]
+mod modelled;
 mod objects;
 mod pages;
 mod percpu;

@@ -1,48 +1,12 @@
 //! CPUs that want a drain at the same time.
 
-use core::cell::Cell;
-
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
 use super::Passes;
 use crate::Platform;
-
-/// A machine on which a thread is a CPU.
-struct Machine;
-
-loom::thread_local! {
-    static CPU: Cell<usize> = Cell::new(0);
-}
-
-// SAFETY: a thread has one number while it runs; nothing else is asked here.
-unsafe impl Platform for Machine {
-    const MAX_CPUS: usize = 3;
-    type IrqState = ();
-
-    fn cpu_id() -> usize {
-        CPU.with(Cell::get)
-    }
-
-    fn virt_to_phys(virt: usize) -> u64 {
-        virt as u64
-    }
-
-    fn phys_to_virt(phys: u64) -> usize {
-        usize::try_from(phys).unwrap()
-    }
-
-    fn irq_save() {}
-
-    unsafe fn irq_restore((): ()) {}
-
-    fn heavy_barrier() {}
-
-    fn relax() {
-        thread::yield_now();
-    }
-}
+use crate::modelled::Machine;
 
 /// A cache for each CPU, and where a pass brings what is in them.
 struct Rig {
@@ -100,7 +64,7 @@ fn model(others: usize, preemptions: usize) {
             .map(|cpu| {
                 let rig = Arc::clone(&rig);
                 thread::spawn(move || {
-                    CPU.with(|id| id.set(cpu));
+                    Machine::set_cpu(cpu);
                     rig.free_and_drain();
                 })
             })

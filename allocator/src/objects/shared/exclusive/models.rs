@@ -1,13 +1,11 @@
 //! Turns of CPUs, and claims of their magazines by others and by handlers.
 
-use core::cell::Cell;
 use core::ptr::null_mut;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::boxed::Box;
 use std::vec::Vec;
 
 use loom::sync::Arc;
-use loom::sync::atomic::{Ordering, fence};
 use loom::thread;
 
 use super::super::allocator::ObjectAllocator;
@@ -15,45 +13,7 @@ use super::super::cpu::CpuState;
 use super::super::magazine::Magazines;
 use super::super::modelled::{Ever, at_every_point, forget_interrupt, interrupt};
 use crate::Platform;
-
-/// A machine on which a thread is a CPU.
-struct Machine;
-
-loom::thread_local! {
-    static CPU: Cell<usize> = Cell::new(0);
-}
-
-// SAFETY: a thread has one number while it runs; the barrier, which both sides execute, orders what the
-// light and the heavy one would; the models do not mask interrupts.
-unsafe impl Platform for Machine {
-    const MAX_CPUS: usize = 3;
-    type IrqState = ();
-
-    fn cpu_id() -> usize {
-        CPU.with(Cell::get)
-    }
-
-    fn virt_to_phys(virt: usize) -> u64 {
-        virt as u64
-    }
-
-    fn phys_to_virt(phys: u64) -> usize {
-        usize::try_from(phys).unwrap()
-    }
-
-    fn irq_save() {}
-
-    unsafe fn irq_restore((): ()) {}
-
-    fn heavy_barrier() {
-        fence(Ordering::SeqCst);
-        thread::yield_now();
-    }
-
-    fn relax() {
-        thread::yield_now();
-    }
-}
+use crate::modelled::Machine;
 
 /// An object layer with so many CPUs and no pages.
 struct Rig {
@@ -141,7 +101,7 @@ impl Rig {
 fn spawn(rig: &Arc<Rig>, cpu: usize, run: impl Fn(&Rig) + 'static) -> thread::JoinHandle<()> {
     let rig = Arc::clone(rig);
     thread::spawn(move || {
-        CPU.with(|id| id.set(cpu));
+        Machine::set_cpu(cpu);
         run(&rig);
     })
 }
