@@ -130,7 +130,8 @@ impl<const PAGE_SIZE: usize> BuddyAllocator<PAGE_SIZE> {
     ///
     /// - [`InvalidParam`](AllocError::InvalidParam): the region is too small to manage a page, or
     ///   reaches the end of the address space, or has virtual and physical addresses that differ
-    ///   inside a page;
+    ///   inside a page; where `usize` has 32 bits, also if it ends less than 4 GiB below 16 TiB of
+    ///   physical memory, or above;
     /// - [`MemoryOverlap`](AllocError::MemoryOverlap): it overlaps managed memory, by virtual or by
     ///   physical address.
     ///

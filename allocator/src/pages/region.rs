@@ -46,13 +46,17 @@ impl<const PAGE_SIZE: usize> Region<PAGE_SIZE> {
         if start >= end {
             return Err(invalid);
         }
-        let first = phys.div_ceil(PAGE_SIZE as u64);
-        let region = Self {
+        let first = usize::try_from(phys.div_ceil(PAGE_SIZE as u64)).map_err(|_| invalid)?;
+        let pages = (end - start) / PAGE_SIZE;
+        // Where addresses have 32 bits, frame numbers end at 16 TiB, and nothing near them may wrap.
+        first
+            .checked_add(pages + Order::MAX.pages())
+            .ok_or(invalid)?;
+        Ok(Self {
             start,
-            first: Pfn::new(usize::try_from(first).map_err(|_| invalid)?),
-            pages: (end - start) / PAGE_SIZE,
-        };
-        Ok(region)
+            first: Pfn::new(first),
+            pages,
+        })
     }
 
     /// The addresses of the region's pages.
@@ -216,6 +220,21 @@ mod tests {
                 "{virt:#x} {len:#x}"
             );
         }
+    }
+
+    #[test]
+    #[cfg(target_pointer_width = "32")]
+    fn frames_end_where_their_numbers_do() {
+        for phys in [
+            (1 << 44) - (1 << 20),
+            (1 << 44) - (1 << 32),
+            1 << 44,
+            1 << 50,
+        ] {
+            let region = Region::<PAGE>::new(0x10_0000, 1 << 20, phys);
+            assert_eq!(region.err(), Some(AllocError::InvalidParam), "{phys:#x}");
+        }
+        assert!(Region::<PAGE>::new(0x10_0000, 1 << 20, (1 << 44) - (1 << 33)).is_ok());
     }
 
     #[test]
