@@ -5,7 +5,7 @@
 //! masked, as a kernel has to use them; Twinframe needs neither. What is measured is operations in a
 //! second; or, where QEMU counts instructions (`-icount`), the exact number of instructions that an
 //! operation takes ([`measure`]). Beside it stands how much of the memory was written to
-//! ([`footprint`]). What becomes of that as CPUs are added has a table of its own ([`scaling`]).
+//! ([`footprint`]). What becomes of that as CPUs are added has a table of its own ([`mod@scaling`]).
 
 mod btree;
 mod cases;

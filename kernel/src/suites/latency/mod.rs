@@ -1,7 +1,7 @@
 //! How long a call may take at most, in instructions.
 //!
 //! Where QEMU counts instructions (`-icount`), every call of an entry point is measured by itself, on
-//! one CPU while no timer runs, in [situations](situations) that take every way through the allocator: magazines and
+//! one CPU while no timer runs, in [`situations`] that take every way through the allocator: magazines and
 //! caches that run empty and full, slabs that come and go, blocks that split and merge, metadata that is set up.
 //! The longest call is held against a bound that is a constant: it does not depend on how much memory there is.
 

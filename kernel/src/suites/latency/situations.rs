@@ -238,8 +238,10 @@ pub(super) fn regions<const PAGES: usize>(gives: &mut Calls, takes: &mut Calls) 
     };
     let (first, further) = (range(FIRST), range(PAGES));
     let heap = Box::new(GlobalAllocator::<Machine>::new());
-    // SAFETY: allocated just now, and freed when the heap has gone.
-    let initialised = unsafe { heap.init(&mut *first) };
+    // SAFETY: allocated just now, and nobody else refers to it.
+    let memory = unsafe { &mut *first };
+    // SAFETY: it is freed when the heap has gone.
+    let initialised = unsafe { heap.init(memory) };
     initialised.expect("a megabyte is enough");
     // A CPU's first call sets its own state up, for good.
     for _ in 0..2 {
@@ -250,7 +252,9 @@ pub(super) fn regions<const PAGES: usize>(gives: &mut Calls, takes: &mut Calls) 
     }
     while !(gives.is_full() && takes.is_full()) {
         // SAFETY: nobody else has this memory; between two rounds the heap does not either.
-        let added = gives.time(|| unsafe { heap.add_region(&mut *further) });
+        let memory = unsafe { &mut *further };
+        // SAFETY: it is freed when the heap has gone.
+        let added = gives.time(|| unsafe { heap.add_region(memory) });
         added.expect("apart from the first");
         // Its last page: the first ones describe it.
         let last = further.addr() + (PAGES - 1) * 4096;
