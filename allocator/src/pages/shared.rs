@@ -10,6 +10,7 @@ use super::pass::Passes;
 use super::reclaim::Reclaim;
 use super::request::{Demand, PageRequest, align_order};
 use super::section::SectionRef;
+use super::slow::DRAINS_OF_A_TRY;
 use super::stack::Stack;
 use super::zone::Zone;
 use super::zones::Zones;
@@ -180,7 +181,9 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         let demand = request.check::<PAGE_SIZE>()?;
         match self.stack_for(&demand).and_then(|stack| self.pop(stack)) {
             Some(addr) => Ok(addr),
-            None => self.allocate_or_drain(&demand).map(|(addr, _)| addr),
+            None => self
+                .allocate_or_drain(&demand, DRAINS_OF_A_TRY)
+                .map(|(addr, _)| addr),
         }
     }
 

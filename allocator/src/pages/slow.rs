@@ -17,6 +17,13 @@ use crate::sync::IrqGuard;
 use crate::sync::Pinned;
 use crate::{AllocError, AllocResult, Platform};
 
+/// How often an allocation drains all caches. While others take what comes of that, or move it, it may be there the
+/// next time.
+const DRAINS: usize = 8;
+
+/// The same of one whose caller has more to drain before it tries again.
+pub(super) const DRAINS_OF_A_TRY: usize = 1;
+
 impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     /// The rest of the ways to free, and all errors.
     #[cold]
@@ -109,7 +116,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         /// A callback that claims success each time must come to an end too.
         const ROUNDS: usize = 64;
         for _ in 0..ROUNDS {
-            match self.allocate_or_drain(demand) {
+            match self.allocate_or_drain(demand, DRAINS) {
                 Ok((addr, pressure)) => {
                     if let Some(request) = pressure {
                         self.call_reclaim(&request);
@@ -127,13 +134,12 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         Err(AllocError::NoMemory)
     }
 
-    /// Allocates from the tree; drains all caches before that fails.
+    /// Allocates from the tree; drains all caches before that fails, `most` times if others take what comes of it.
     pub(super) fn allocate_or_drain(
         &self,
         demand: &Demand,
+        most: usize,
     ) -> AllocResult<(usize, Option<ReclaimRequest>)> {
-        /// While others take what is drained, or move it, it may be there in the next round.
-        const ROUNDS: usize = 8;
         self.ensure_cpu();
         if let Some(addr) = self
             .stack_for(demand)
@@ -142,7 +148,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             return Ok((addr, None));
         }
         let mut seen = None;
-        for _ in 0..ROUNDS {
+        for left in (0..=most).rev() {
             let arrivals = {
                 let mut tree = self.tree.0.lock();
                 if let Ok(taken) = self.allocate_locked(&mut tree, demand) {
@@ -151,7 +157,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
                 tree.arrivals
             };
             // Nothing has come since the last look: nothing will.
-            if seen.replace(arrivals) == Some(arrivals) {
+            if left == 0 || seen.replace(arrivals) == Some(arrivals) {
                 break;
             }
             self.drain_together();
