@@ -8,27 +8,29 @@ use twinframe::PageRequest;
 use super::block::Block;
 use super::rig::Rig;
 use super::worker::{Worker, add_own};
-use crate::arch::percpu;
+use crate::arch::{clock, percpu};
 
-/// Interrupts in which a handler does nothing after memory ran out in one, as a driver that drops a packet
-/// would: to find that there is nothing takes a word with every CPU.
-const PAUSE: u64 = 16;
+/// How many times as long as it took a handler to find that memory has run out the next ones do nothing, as a
+/// driver that drops packets would. To find that takes a word with every CPU, and what is interrupted has to
+/// get on, too.
+const PAUSE: u64 = 4;
 
 /// The handler.
 pub(super) fn interrupt() {
     let Some(rig) = Rig::current() else { return };
     let cpu = percpu::id();
     let place = rig.place(cpu);
-    let pause = place.pause.load(Ordering::Relaxed);
-    if pause != 0 {
-        place.pause.store(pause - 1, Ordering::Relaxed);
+    let begin = clock::ticks();
+    if begin < place.pause.load(Ordering::Relaxed) {
         return;
     }
     let turn = add_own(&place.interrupts);
     let mut worker = Worker::in_interrupt(rig, cpu, rig.seed ^ turn << 8 ^ cpu as u64);
     let block = allocate(&mut worker, turn);
     if block.is_none() {
-        place.pause.store(PAUSE, Ordering::Relaxed);
+        let end = clock::ticks();
+        let pause = PAUSE * end.saturating_sub(begin);
+        place.pause.store(end + pause, Ordering::Relaxed);
     }
     // The lock is this CPU's own, and only handlers take it, which do not interrupt each other.
     let Some(mut kept) = place.kept.try_lock() else {

@@ -78,7 +78,7 @@ kernel_tests! { "stress", Test:
     }
 
     /// Memory below 4 GiB and below 16 MiB runs out, while everybody else allocates.
-    fn dma32_pressure() on [smp1, smp2, mem6g] {
+    fn dma32_pressure() on [smp1, smp2, smp32, mem6g] {
         Rig::run("dma32_pressure", dma32::work);
     }
 

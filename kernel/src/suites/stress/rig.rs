@@ -32,7 +32,7 @@ pub(super) struct Place {
     pub(super) operations: AtomicU64,
     /// Interrupts in which its handler allocated. Written by that CPU only.
     pub(super) interrupts: AtomicU64,
-    /// Interrupts to come in which its handler does nothing. Used by that CPU only.
+    /// Until when its handler does nothing, in ticks of the clock. Used by that CPU only.
     pub(super) pause: AtomicU64,
     /// Serial numbers of blocks.
     pub(super) serial: AtomicU64,
