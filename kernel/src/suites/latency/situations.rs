@@ -237,11 +237,12 @@ pub(super) fn regions<const PAGES: usize>(gives: &mut Calls, takes: &mut Calls) 
         core::ptr::slice_from_raw_parts_mut(memory, pages * 4096)
     };
     let (first, further) = (range(FIRST), range(PAGES));
+    // SAFETY: allocated just now, and freed when the heap has gone.
+    let first = unsafe { &mut *first };
+    let start = first.as_ptr().addr();
     let heap = Box::new(GlobalAllocator::<Machine>::new());
-    // SAFETY: allocated just now, and nobody else refers to it.
-    let memory = unsafe { &mut *first };
-    // SAFETY: it is freed when the heap has gone.
-    let initialised = unsafe { heap.init(memory) };
+    // SAFETY: nobody else has this memory, and the heap goes before it.
+    let initialised = unsafe { heap.init(first) };
     initialised.expect("a megabyte is enough");
     // A CPU's first call sets its own state up, for good.
     for _ in 0..2 {
@@ -252,9 +253,9 @@ pub(super) fn regions<const PAGES: usize>(gives: &mut Calls, takes: &mut Calls) 
     }
     while !(gives.is_full() && takes.is_full()) {
         // SAFETY: nobody else has this memory; between two rounds the heap does not either.
-        let memory = unsafe { &mut *further };
-        // SAFETY: it is freed when the heap has gone.
-        let added = gives.time(|| unsafe { heap.add_region(memory) });
+        let region = unsafe { &mut *further };
+        // SAFETY: as above.
+        let added = gives.time(|| unsafe { heap.add_region(region) });
         added.expect("apart from the first");
         // Its last page: the first ones describe it.
         let last = further.addr() + (PAGES - 1) * 4096;
@@ -262,6 +263,6 @@ pub(super) fn regions<const PAGES: usize>(gives: &mut Calls, takes: &mut Calls) 
         removed.expect("nothing of it is in use");
     }
     drop(heap);
-    free_pages(first.addr(), FIRST).expect("allocated above");
+    free_pages(start, FIRST).expect("allocated above");
     free_pages(further.addr(), PAGES).expect("allocated above");
 }
