@@ -92,8 +92,9 @@ fn latency_does_not_depend_on_memory(stage: &Stage, name: &str) -> Result<(), Fa
         format!("{} entry points, then {}", small.len(), large.len())
     })?;
     for ((entry_point, few), (_, many)) in small.iter().zip(&large) {
-        // A cache may hold more where there is more, up to a limit, and memory is laid out otherwise.
-        ensure(*many <= few * 2, || {
+        // Where there is more memory a cache may hold more, up to a limit, or be there at all; and memory
+        // is laid out otherwise.
+        ensure(*many <= few * 2 + 2_000, || {
             format!("{entry_point}: {few} instructions with 128 MiB, {many} with 6 GiB")
         })?;
     }
