@@ -30,14 +30,18 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     #[inline(never)]
     pub(super) fn free_slowly(&self, addr: usize, count: usize) -> AllocResult {
         self.ensure_cpu();
-        if self
-            .with_own(|cpu, held| self.push_to(cpu, held, addr, count))
-            .unwrap_or(false)
+        let order = Order::covering(count).filter(|order| Stack::of(*order, false).is_some());
+        if order.is_some()
+            && self
+                .with_own(|cpu, held| self.push_to(cpu, held, addr, count))
+                .unwrap_or(false)
         {
             return Ok(());
         }
         let mut tree = self.tree.0.lock();
-        if self.free_with_spill(&mut tree, addr, count) {
+        if let Some(order) = order
+            && self.free_with_spill(&mut tree, addr, count, order)
+        {
             return Ok(());
         }
         tree.arrivals += 1;
@@ -50,10 +54,13 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     }
 
     /// Puts a block into this CPU's cache after making room there, if that is all it takes.
-    fn free_with_spill(&self, tree: &mut Tree<PAGE_SIZE>, addr: usize, count: usize) -> bool {
-        let Some(order) = Order::covering(count) else {
-            return false;
-        };
+    fn free_with_spill(
+        &self,
+        tree: &mut Tree<PAGE_SIZE>,
+        addr: usize,
+        count: usize,
+        order: Order,
+    ) -> bool {
         self.with_own(|cpu, held| {
             for stack in [false, true]
                 .into_iter()
@@ -244,14 +251,20 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     }
 
     /// Gives this CPU its caches, if it has none yet and there is memory.
+    #[inline]
     fn ensure_cpu(&self) {
         let has_state = {
             let _pinned = Pinned::<P>::new();
-            self.shared.cpus.get(P::cpu_id()).is_some()
+            self.shared.cpus.own::<P>().is_some()
         };
-        if has_state || self.shared.index.len() == 0 {
-            return;
+        if !has_state && self.shared.index.len() != 0 {
+            self.make_cpu();
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make_cpu(&self) {
         let mut tree = self.tree.0.lock();
         let cpu = P::cpu_id();
         assert!(cpu < P::MAX_CPUS, "cpu_id is beyond MAX_CPUS");
