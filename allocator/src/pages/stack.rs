@@ -34,9 +34,6 @@ const CAPACITY: [u32; STACKS] = [
 /// is in caches does not merge.
 const SHARE: usize = 16;
 
-/// The same from order 4 up, but for one block: large blocks are wanted less often, and keep more from merging.
-const SHARE_OF_LARGE: usize = 64;
-
 /// Where each stack begins among the entries, and where the last one ends.
 pub(super) const BASES: [u32; STACKS + 1] = {
     let mut bases = [0; STACKS + 1];
@@ -115,12 +112,7 @@ impl Stack {
 
     /// How many blocks a CPU may keep here when `cpus` share `free` pages.
     pub(super) fn limit(self, free: usize, cpus: usize) -> u32 {
-        let blocks = |share| (free / (share * cpus)) >> self.order.log2();
-        let share = if self.order.index() < 4 {
-            blocks(SHARE)
-        } else {
-            blocks(SHARE_OF_LARGE).max(blocks(SHARE).min(1))
-        };
+        let share = (free / (SHARE * cpus)) >> self.order.log2();
         let capacity = CAPACITY[self.index];
         u32::try_from(share).map_or(capacity, |share| share.min(capacity))
     }
@@ -140,8 +132,6 @@ mod tests {
         // 16 MiB: nothing of 2 MiB, some single pages.
         assert_eq!((limit(9, 1 << 12, 1), limit(0, 1 << 12, 1)), (0, 64));
         assert_eq!(limit(0, 1 << 12, 32), 8);
-        // 128 MiB: two blocks of 1 MiB, one of 2 MiB.
-        assert_eq!((limit(8, 1 << 15, 1), limit(9, 1 << 15, 1)), (2, 1));
         // 16 GiB: everything.
         assert_eq!((limit(9, 1 << 22, 4), limit(0, 1 << 22, 4)), (8, 64));
         for stack in Stack::all() {
