@@ -36,7 +36,7 @@ pub(crate) fn tests(stage: &Arc<Stage>) -> Vec<Trial> {
 }
 
 /// Suites that take long, and longer without optimisation.
-const LONG: [&str; 2] = ["stress", "comparison"];
+const LONG: [&str; 4] = ["comparison", "interrupts", "parity", "stress"];
 
 /// `matrix::MACHINE`: everything but the long suites in one boot, and once everything, as `make run` does
 /// it, optimised. Not where many emulated CPUs share few real ones, nor where memory is not there before it is
