@@ -112,33 +112,26 @@ pub(super) fn low_pages(gives: &mut Calls, takes: &mut Calls) {
 /// Objects when another CPU has just freed as many, of thousands of slabs of this one.
 pub(super) fn freed_elsewhere(gives: &mut Calls, takes: &mut Calls) {
     let layout = layout(2048);
+    let take = |calls: &mut Calls| {
+        let object = calls.time(|| HEAP.alloc(layout).expect("there is memory"));
+        // A number may go to the other CPU, a pointer may not.
+        object.expose_provenance().get()
+    };
+    let give = |object: usize| {
+        let memory = core::ptr::with_exposed_provenance_mut(object);
+        free(NonNull::new(memory).expect("an object"), layout);
+    };
     let mut objects = Vec::with_capacity(gives.room());
     while !gives.is_full() {
-        objects.push(
-            gives
-                .time(|| HEAP.alloc(layout).expect("there is memory"))
-                .addr(),
-        );
+        objects.push(take(gives));
     }
-    let is_done = work::interrupt(1, &|_| {
-        for object in &objects {
-            let memory = core::ptr::with_exposed_provenance_mut(object.get());
-            free(NonNull::new(memory).expect("an object"), layout);
-        }
-    });
+    let is_done = work::interrupt(1, &|_| objects.iter().copied().for_each(give));
     assert!(is_done, "there is another CPU");
     objects.clear();
     while !takes.is_full() {
-        objects.push(
-            takes
-                .time(|| HEAP.alloc(layout).expect("there is memory"))
-                .addr(),
-        );
+        objects.push(take(takes));
     }
-    for object in objects {
-        let memory = core::ptr::with_exposed_provenance_mut(object.get());
-        free(NonNull::new(memory).expect("an object"), layout);
-    }
+    objects.into_iter().for_each(give);
 }
 
 /// Sixty-four objects at once.
