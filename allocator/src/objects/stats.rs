@@ -44,7 +44,7 @@ pub struct CpuClassStats {
     pub full: usize,
     /// Those kept although all their objects are free.
     pub empty: usize,
-    /// Free objects in this CPU's magazine, whoever's slabs they are from.
+    /// Free objects in this CPU's magazine and behind it, whoever's slabs they are from.
     pub cached: usize,
     /// Allocations that were made on this CPU.
     pub allocations: usize,
@@ -54,7 +54,7 @@ pub struct CpuClassStats {
     pub local_frees: u64,
     /// Objects of this CPU's slabs that other CPUs brought back.
     pub remote_frees: u64,
-    /// Batches that this CPU's magazine received from the depot or from slabs.
+    /// Batches that this CPU's magazine received.
     pub refills: usize,
     /// Batches that left this CPU's magazine.
     pub drains: usize,

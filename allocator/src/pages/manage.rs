@@ -193,6 +193,12 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         (tree.zones.total_free() + self.cached_pages()).min(tree.zones.total_pages())
     }
 
+    /// Bytes that are free in the trees, for each CPU that has caches.
+    pub(crate) fn free_bytes_per_cpu(&self) -> usize {
+        let tree = self.tree.0.lock();
+        tree.zones.total_free() * PAGE_SIZE / tree.cpus.max(1)
+    }
+
     /// Pages that are free and lie in CPUs' caches.
     #[must_use]
     pub fn cached_pages(&self) -> usize {

@@ -94,15 +94,16 @@ impl Activity {
     /// The counts, with what the magazines say that the CPU has now.
     pub(super) fn read(&self, class: SizeClass, magazines: Option<&Magazines>) -> Reading {
         let counters = &self.0[class.index()];
-        let cached = magazines.map_or(0, |magazines| magazines.len(class));
+        let in_magazine = magazines.map_or(0, |magazines| magazines.len(class));
+        let behind_it = magazines.map_or(0, |magazines| magazines.reserve.len(class));
         let handed_out = magazines
             .map_or(0, |magazines| magazines.handed_out(class))
             .wrapping_add(counters.handed_out.load(Ordering::Relaxed));
         let put_in = handed_out
-            .wrapping_add(cached)
+            .wrapping_add(in_magazine)
             .wrapping_sub(counters.brought.load(Ordering::Relaxed));
         Reading {
-            cached,
+            cached: in_magazine + behind_it,
             allocations: handed_out.wrapping_add(counters.allocations.load(Ordering::Relaxed)),
             frees: put_in.wrapping_add(counters.frees.load(Ordering::Relaxed)),
             refills: counters.refills.load(Ordering::Relaxed),

@@ -8,6 +8,7 @@ use super::cpu::CpuState;
 use super::descriptor::Owned;
 use super::exclusive::Exclusive;
 use super::magazine::{MOST_BATCH, Magazines, batch};
+use super::reserve::Reserve;
 use super::slabs::give_pages;
 use crate::Platform;
 use crate::pages::FrameAllocator;
@@ -133,6 +134,31 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
                 cpu.activity.drained(class, moved);
                 self.give_back(frames, &mut objects[..moved], class);
             }
+            self.empty_reserve(frames, &magazines.reserve, class);
+        }
+        if let Some(page) = magazines.reserve.take_blank() {
+            give_pages(frames, page, 1);
+        }
+    }
+
+    fn empty_reserve(
+        &self,
+        frames: &FrameAllocator<P, PAGE_SIZE>,
+        reserve: &Reserve,
+        class: SizeClass,
+    ) {
+        loop {
+            let mut objects = [0; MOST_BATCH];
+            let (taken, unused) = reserve.take::<PAGE_SIZE>(class, |batch| {
+                objects[..batch.len()].copy_from_slice(batch);
+            });
+            if let Some(page) = unused {
+                give_pages(frames, page, 1);
+            }
+            if taken == 0 {
+                break;
+            }
+            self.give_back(frames, &mut objects[..taken], class);
         }
     }
 

@@ -29,7 +29,9 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             let cpus = self.cpus.iter(P::MAX_CPUS);
             // SAFETY: see above.
             let magazines = cpus.filter_map(|(_, cpu)| unsafe { cpu.peek() });
-            cached = magazines.map(|magazines| magazines.len(class)).sum();
+            cached = magazines
+                .map(|magazines| magazines.len(class) + magazines.reserve.len(class))
+                .sum();
         }
         cached += self.depots().map(|depot| depot.len(class)).sum::<usize>();
         sum.live = sum.live.saturating_sub(cached + self.quarantined(class));
@@ -126,6 +128,8 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
                 if let Some(magazines) = unsafe { claimed.as_ref() } {
                     for class in SizeClass::ALL {
                         magazines.inspect(class, |addr| check(addr, class));
+                        let reserve = &magazines.reserve;
+                        reserve.inspect::<PAGE_SIZE>(class, |addr| check(addr, class));
                     }
                 }
                 claimed

@@ -4,6 +4,8 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::size_class::SizeClass;
+use super::reserve::Reserve;
+use super::words::copy_in;
 
 /// A magazine keeps at most this many objects, and at most this many bytes of them.
 const MOST_OBJECTS: usize = 128;
@@ -79,6 +81,7 @@ const WORDS: usize = {
 #[repr(C, align(64))]
 pub(super) struct Magazines {
     words: [AtomicUsize; WORDS],
+    pub(super) reserve: Reserve,
 }
 
 impl Magazines {
@@ -91,7 +94,7 @@ impl Magazines {
     ///
     /// `memory` is at least [`BYTES`](Self::BYTES) long, page-aligned, and the caller's.
     pub(super) unsafe fn create(memory: NonNull<u8>) -> NonNull<Self> {
-        // SAFETY: the caller's memory is long enough. Zeroes are empty magazines.
+        // SAFETY: the caller's memory is long enough. Zeroes are empty magazines, and nothing behind them.
         unsafe { memory.write_bytes(0, Self::BYTES) };
         memory.cast()
     }
@@ -209,6 +212,15 @@ impl Room<'_> {
     /// How many objects still fit.
     pub(super) fn len(&self) -> usize {
         self.words.len()
+    }
+
+    /// Puts as many objects there as there is place for.
+    pub(super) fn put_all(&mut self, objects: &[usize]) {
+        let objects = &objects[..objects.len().min(self.len())];
+        // SAFETY: a magazine's words belong to whoever has the room.
+        unsafe { copy_in(objects, self.words.as_slice()) };
+        self.words = self.words.as_slice()[objects.len()..].iter();
+        self.put += objects.len();
     }
 
     /// Puts an object there; nothing happens if there is no place.

@@ -4,6 +4,7 @@
 //!
 //! - [`magazine`]: a CPU's own array of free objects per class. A pop or a push, no lock, no atomic
 //!   read-modify-write ([`cpu`] says why that is safe from handlers and drains).
+//! - [`reserve`]: whole batches that a CPU keeps for itself, used like a magazine.
 //! - [`depot`]: batches that one CPU's magazine has too many of and another one's on the same NUMA
 //!   node needs, lock-free.
 //! - the slabs that a CPU has fetched, under a lock that only drains and the needy contend for;
@@ -35,9 +36,11 @@ mod probe;
 mod quarantine;
 mod refill;
 mod remote;
+mod reserve;
 mod shuffle;
 mod slabs;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod words;
 
 pub(crate) use allocator::ObjectAllocator;

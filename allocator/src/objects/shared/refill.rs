@@ -8,6 +8,7 @@ use super::allocator::{ObjectAllocator, hand_out};
 use super::cpu::CpuState;
 use super::descriptor::Owned;
 use super::magazine::batch;
+use super::slabs::give_pages;
 use crate::pages::{FrameAllocator, PageRequest};
 use crate::sync::Pinned;
 use crate::{AllocError, AllocResult, Platform};
@@ -61,42 +62,23 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             .ok_or(AllocError::NoMemory)
     }
 
-    /// Fills this CPU's magazine from the depot, else from its slabs, and takes one object more than is
-    /// left in it. In a handler that interrupted the magazines, takes just one, from the slabs.
+    /// Fills this CPU's magazine from what is kept for it, else from its slabs, and takes one object more than
+    /// is left in it. In a handler that interrupted the magazines, takes just one, from the slabs.
     fn refill(
         &self,
         frames: &FrameAllocator<P, PAGE_SIZE>,
         cpu: &CpuState<P>,
         class: SizeClass,
     ) -> Option<usize> {
-        let _pinned = Pinned::<P>::new();
-        let is_own = self
-            .cpus
-            .get(P::cpu_id())
-            .is_some_and(|own| core::ptr::eq(own, cpu));
-        if is_own
-            && let Some(depot) = self.depot()
-            // SAFETY: this is the CPU of that state, and it is pinned.
-            && let Some(turn) = unsafe { cpu.enter() }
-        {
-            let magazines = turn.magazines;
-            let mut room = magazines.room(class);
-            if room.len() >= batch(class) && depot.take(class, |object| room.put(object)) {
-                drop(room);
-                cpu.activity.refilled(class, batch(class));
-                self.shuffle(magazines, class);
-                return magazines.pop(class);
-            }
+        let pinned = Pinned::<P>::new();
+        if let Some(object) = self.refill_at_once(frames, cpu, class, &pinned) {
+            return Some(object);
         }
         let mut heap = cpu.heap.lock();
         // SAFETY: this is the heap's lock.
         let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
         self.collect(frames, cpu, &mut heap, &mut owned);
-        let turn = is_own.then(|| {
-            // SAFETY: this is the CPU of that state, with interrupts masked.
-            unsafe { cpu.enter() }
-        });
-        if let Some(turn) = turn.flatten() {
+        if let Some(turn) = self.own_turn(cpu, &pinned) {
             let magazines = turn.magazines;
             let mut room = magazines.room(class);
             let limit = batch(class).min(room.len());
@@ -115,6 +97,42 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             }
             object
         }
+    }
+
+    /// Fills this CPU's magazine with a batch that is there: its own latest one, else one from the depot.
+    fn refill_at_once(
+        &self,
+        frames: &FrameAllocator<P, PAGE_SIZE>,
+        cpu: &CpuState<P>,
+        class: SizeClass,
+        pinned: &Pinned<P>,
+    ) -> Option<usize> {
+        let turn = self.own_turn(cpu, pinned)?;
+        let magazines = turn.magazines;
+        let mut room = magazines.room(class);
+        if room.len() < batch(class) {
+            return None;
+        }
+        let reserve = &magazines.reserve;
+        let (mut taken, unused) = reserve.take::<PAGE_SIZE>(class, |objects| room.put_all(objects));
+        if taken == 0
+            && let Some(depot) = self.depot()
+            && depot.take(class, |object| room.put(object))
+        {
+            taken = batch(class);
+        }
+        drop(room);
+        let mut object = None;
+        if taken != 0 {
+            cpu.activity.refilled(class, taken);
+            self.shuffle(magazines, class);
+            object = magazines.pop(class);
+        }
+        drop(turn);
+        if let Some(page) = unused {
+            give_pages(frames, page, 1);
+        }
+        object
     }
 
     /// Takes one object from any CPU's slabs.

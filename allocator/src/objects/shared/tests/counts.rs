@@ -6,7 +6,11 @@ use super::{Host, Rig, layout, on};
 use crate::{CpuClassStats, GlobalAllocator, Platform, SizeClass};
 
 /// A count of a CPU over all classes; 0 for a CPU that did nothing.
-fn of(global: &GlobalAllocator<Host>, cpu: usize, count: fn(&CpuClassStats) -> usize) -> usize {
+pub(super) fn of(
+    global: &GlobalAllocator<Host>,
+    cpu: usize,
+    count: fn(&CpuClassStats) -> usize,
+) -> usize {
     let info = global.slabinfo_of_cpu(cpu);
     info.map_or(0, |info| {
         let classes = SizeClass::ALL.map(|class| count(info.class(class)));

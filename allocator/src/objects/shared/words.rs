@@ -1,0 +1,32 @@
+//! Words that only one context uses at a time, as a block.
+
+use core::sync::atomic::AtomicUsize;
+
+/// Writes values to the first of the words.
+///
+/// # Panics
+///
+/// If there are fewer words than values.
+///
+/// # Safety
+///
+/// Nobody else uses these words meanwhile.
+#[inline]
+pub(super) unsafe fn copy_in(values: &[usize], words: &[AtomicUsize]) {
+    let words = &words[..values.len()];
+    let start = words.as_ptr().cast::<usize>().cast_mut();
+    // SAFETY: there are that many words, which may be written through a shared reference as they are
+    // atomic; nobody else uses them.
+    unsafe { start.copy_from_nonoverlapping(values.as_ptr(), values.len()) };
+}
+
+/// The words as plain values.
+///
+/// # Safety
+///
+/// Nobody writes these words as long as the result is used.
+#[inline]
+pub(super) unsafe fn plain(words: &[AtomicUsize]) -> &[usize] {
+    // SAFETY: an atomic word has the layout of a plain one, and nobody writes them.
+    unsafe { core::slice::from_raw_parts(words.as_ptr().cast(), words.len()) }
+}
