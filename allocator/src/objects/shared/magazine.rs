@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::size_class::SizeClass;
 use super::reserve::Reserve;
-use super::words::copy_in;
+use super::words::{copy_in, plain};
 
 /// A magazine keeps at most this many objects, and at most this many bytes of them.
 const MOST_OBJECTS: usize = 128;
@@ -135,9 +135,28 @@ impl Magazines {
         Some(word.load(Ordering::Relaxed))
     }
 
-    #[inline]
-    pub(super) fn is_full(&self, class: SizeClass) -> bool {
-        self.len(class) == capacity(class)
+    /// The batch of a full magazine that was put first.
+    pub(super) fn surplus(&self, class: SizeClass) -> Option<&[usize]> {
+        let begin = begin(class) + 1;
+        (self.len(class) == capacity(class)).then(|| {
+            // SAFETY: nobody else uses a magazine, and its user forgets the result before it writes.
+            unsafe { plain(&self.words[begin..begin + batch(class)]) }
+        })
+    }
+
+    /// Lets go of the objects that were put first.
+    pub(super) fn forget_oldest(&self, class: SizeClass, count: usize) {
+        let begin = begin(class) + 1;
+        let len = self.len(class);
+        let (gone, left) = self.words[begin..begin + len].split_at(count);
+        // SAFETY: these are words of one magazine, and nobody else uses it; they may be written through a
+        // shared reference as they are atomic.
+        unsafe {
+            let start = gone.as_ptr().cast::<usize>().cast_mut();
+            left.as_ptr().cast::<usize>().copy_to(start, left.len());
+        }
+        let word = self.count(class);
+        word.store(word.load(Ordering::Relaxed) - count, Ordering::Relaxed);
     }
 
     /// Puts an object into a magazine, if there is room.
@@ -185,18 +204,10 @@ impl Magazines {
         out: &mut [usize; MOST_BATCH],
     ) -> usize {
         let begin = begin(class) + 1;
-        let count = self.count(class).load(Ordering::Relaxed);
-        let len = count & LEN_MASK;
-        let taken = len.min(limit).min(MOST_BATCH);
-        let words = &self.words[begin..begin + len];
-        let start = words.as_ptr().cast::<usize>().cast_mut();
-        // SAFETY: there are that many words, and nobody else uses those of a magazine.
-        unsafe { start.copy_to_nonoverlapping(out.as_mut_ptr(), taken) };
-        // SAFETY: no more are taken than there are.
-        let rest = unsafe { start.add(taken) };
-        // SAFETY: as for the copy above; atomic words may be written through a shared reference.
-        unsafe { rest.copy_to(start, len - taken) };
-        self.count(class).store(count - taken, Ordering::Relaxed);
+        let taken = self.len(class).min(limit).min(MOST_BATCH);
+        // SAFETY: nobody else uses a magazine, and nothing is written here.
+        out[..taken].copy_from_slice(unsafe { plain(&self.words[begin..begin + taken]) });
+        self.forget_oldest(class, taken);
         taken
     }
 }

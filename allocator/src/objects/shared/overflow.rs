@@ -1,19 +1,20 @@
 //! A free that the magazine does not take, and where its oldest objects go.
 
+use core::ptr::null_mut;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::size_class::SizeClass;
 use super::allocator::ObjectAllocator;
 use super::cpu::{CpuState, Turn};
 use super::entry::Entry;
-use super::magazine::{MOST_BATCH, batch};
+use super::magazine::MOST_BATCH;
 use super::slabs::give_pages;
 use crate::pages::{FrameAllocator, PageRequest};
 use crate::sync::Pinned;
 use crate::{AllocResult, Platform};
 
 /// All CPUs together keep objects behind their magazines for at most this part of the free memory.
-const SHARE: usize = 8;
+const SHARE: usize = 4;
 
 impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     /// A free that the magazine did not take.
@@ -25,16 +26,15 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         addr: usize,
         class: SizeClass,
     ) -> AllocResult {
+        if self.shed(frames, class) && self.push(addr, class) {
+            return Ok(());
+        }
         self.check(frames, addr, class)?;
         if let Some(cpu) = self.cpu(frames) {
-            let mut objects = [0; MOST_BATCH];
-            let moving = Moving::new(self);
-            let moved = self.make_room(frames, cpu, addr, class, &mut objects);
-            let objects = &mut objects[..moved];
-            if !self.keep(frames, cpu, objects, class) {
-                self.give_back(frames, objects, class);
+            if self.extend(frames, cpu, class) {
+                self.shed(frames, class);
             }
-            drop(moving);
+            self.bring_back(frames, cpu, addr, class);
             if self.push(addr, class) {
                 return Ok(());
             }
@@ -45,91 +45,114 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         Ok(())
     }
 
-    /// Makes room for the object at `addr` in this CPU's magazine. Returns how many objects that left for the
-    /// caller to bring away: none, or a whole batch.
-    fn make_room(
-        &self,
-        frames: &FrameAllocator<P, PAGE_SIZE>,
-        cpu: &CpuState<P>,
-        addr: usize,
-        class: SizeClass,
-        objects: &mut [usize; MOST_BATCH],
-    ) -> usize {
-        let pinned = Pinned::<P>::new();
-        let Some(turn) = self.own_turn(cpu, &pinned) else {
-            return 0;
+    /// Moves the oldest batch of this CPU's magazine behind it or into the depot; `false` if that cannot be, or
+    /// the magazine is not full.
+    fn shed(&self, frames: &FrameAllocator<P, PAGE_SIZE>, class: SizeClass) -> bool {
+        let _pinned = Pinned::<P>::new();
+        let Some(cpu) = self.cpus.own::<P>() else {
+            return false;
         };
-        // SAFETY: it is kept for turns only; see `ObjectAllocator::forget_windows`.
-        if let Some(window) = unsafe { frames.slab_window(addr) } {
-            turn.set_window(window);
+        // SAFETY: this is the CPU of that state, and it is pinned.
+        let Some(turn) = (unsafe { cpu.enter() }) else {
+            return false;
+        };
+        let Some(batch) = turn.magazines.surplus(class) else {
+            return false;
+        };
+        let is_moved = self.depot().is_some_and(|depot| depot.put(class, batch))
+            || self.stays(frames, &turn, batch)
+                && turn.magazines.reserve.put::<PAGE_SIZE>(class, batch);
+        if is_moved {
+            let moved = batch.len();
+            turn.magazines.forget_oldest(class, moved);
+            cpu.activity.drained(class, moved);
         }
-        let magazines = turn.magazines;
-        if !magazines.is_full(class) {
-            return 0;
-        }
-        let moved = magazines.take_oldest(class, batch(class), objects);
-        cpu.activity.drained(class, moved);
-        let objects = &objects[..moved];
-        let is_kept = self.depot().is_some_and(|depot| depot.put(class, objects))
-            || self.stays(frames, objects[0]) && magazines.reserve.put::<PAGE_SIZE>(class, objects);
-        if is_kept { 0 } else { moved }
+        is_moved
     }
 
-    /// Keeps a batch behind this CPU's magazine, on a page that is allocated for it and its successors; `false`
-    /// if there is nothing to keep, or it had better go back to its slabs.
-    fn keep(
+    /// Whether a batch may stay with this CPU. What comes from other CPUs' slabs is more likely to be wanted
+    /// there.
+    fn stays(
+        &self,
+        frames: &FrameAllocator<P, PAGE_SIZE>,
+        turn: &Turn<'_>,
+        batch: &[usize],
+    ) -> bool {
+        let Some(object) = batch.first() else {
+            return false;
+        };
+        let mut entry = Entry(turn.entry(*object));
+        if entry.addr().is_none() {
+            // SAFETY: the section of a free object that is in a turn's magazine does not go.
+            let window = unsafe { frames.slab_window(*object) };
+            entry = Entry(window.map_or(null_mut(), |window| window.slab(*object)));
+        }
+        let slab = entry.descriptor();
+        slab.is_some_and(|slab| slab.owner() == P::cpu_id())
+    }
+
+    /// Gets a page for more batches behind this CPU's magazine, if it is full of what may stay, and not too
+    /// much is there already.
+    fn extend(
         &self,
         frames: &FrameAllocator<P, PAGE_SIZE>,
         cpu: &CpuState<P>,
-        objects: &[usize],
         class: SizeClass,
     ) -> bool {
-        let Some(first) = objects.first() else {
-            return true;
+        let wanted = {
+            let pinned = Pinned::<P>::new();
+            self.own_turn(cpu, &pinned).and_then(|turn| {
+                let batch = turn.magazines.surplus(class)?;
+                let reserve = &turn.magazines.reserve;
+                self.stays(frames, &turn, batch)
+                    .then(|| reserve.wants_another::<PAGE_SIZE>(class))?
+            })
         };
-        if !self.stays(frames, *first) || !self.may_grow(frames, cpu, class) {
+        if wanted.is_none_or(|bytes| bytes > frames.free_bytes_per_cpu() / SHARE) {
             return false;
         }
         let Ok(page) = frames.try_allocate(&PageRequest::new(1)) else {
             return false;
         };
-        let mut unused = Some(page);
-        let is_kept = {
+        let unused = {
             let pinned = Pinned::<P>::new();
-            self.own_turn(cpu, &pinned).is_some_and(|turn| {
-                let reserve = &turn.magazines.reserve;
+            self.own_turn(cpu, &pinned).map_or(Some(page), |turn| {
                 // SAFETY: the page was just allocated for this.
-                unused = unsafe { reserve.add_blank(page) }.err();
-                reserve.put::<PAGE_SIZE>(class, objects)
+                unsafe { turn.magazines.reserve.add_blank(page) }.err()
             })
         };
         if let Some(page) = unused {
             give_pages(frames, page, 1);
         }
-        is_kept
+        unused.is_none()
     }
 
-    /// Whether a batch may stay with this CPU, from one of its objects. Those of other CPUs' slabs are more
-    /// likely to be wanted there.
-    fn stays(&self, frames: &FrameAllocator<P, PAGE_SIZE>, addr: usize) -> bool {
-        let entry = frames.slab_of(addr).map(|entry| Entry(entry.as_ptr()));
-        let slab = entry.and_then(Entry::descriptor);
-        slab.is_some_and(|slab| slab.owner() == P::cpu_id())
-    }
-
-    /// Whether a CPU may keep more of a class: in all, objects for an eighth of what is free, shared with the
-    /// other CPUs.
-    fn may_grow(
+    /// Makes room in this CPU's magazine for the object at `addr`, if need be by bringing a batch back to its
+    /// slabs.
+    fn bring_back(
         &self,
         frames: &FrameAllocator<P, PAGE_SIZE>,
         cpu: &CpuState<P>,
+        addr: usize,
         class: SizeClass,
-    ) -> bool {
-        let pinned = Pinned::<P>::new();
-        let wanted = self
-            .own_turn(cpu, &pinned)
-            .and_then(|turn| turn.magazines.reserve.wants_another::<PAGE_SIZE>(class));
-        wanted.is_some_and(|bytes| bytes <= frames.free_bytes_per_cpu() / SHARE)
+    ) {
+        let mut objects = [0; MOST_BATCH];
+        let _moving = Moving::new(self);
+        let moved = {
+            let pinned = Pinned::<P>::new();
+            self.own_turn(cpu, &pinned).map_or(0, |turn| {
+                // SAFETY: it is kept for turns only; see `ObjectAllocator::forget_windows`.
+                if let Some(window) = unsafe { frames.slab_window(addr) } {
+                    turn.set_window(window);
+                }
+                let count = turn.magazines.surplus(class).map_or(0, <[usize]>::len);
+                turn.magazines.take_oldest(class, count, &mut objects)
+            })
+        };
+        if moved != 0 {
+            cpu.activity.drained(class, moved);
+        }
+        self.give_back(frames, &mut objects[..moved], class);
     }
 
     /// A turn of this CPU, if that is its state, and it is in no turn.
