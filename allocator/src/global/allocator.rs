@@ -73,21 +73,42 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     ///
     /// `NotInitialized` before [`init`](Self::init); `NoMemory`; `InvalidParam` if the layout is
     /// larger than the largest block.
+    #[inline]
     pub fn alloc(&self, layout: Layout) -> AllocResult<NonNull<u8>> {
-        self.may_fail()?;
-        if P::HARDENING.touches_objects() {
-            return self.alloc_fenced(layout, P::HARDENING.init_on_alloc);
-        }
-        if let Some(class) = SizeClass::from_layout(layout) {
-            return self.objects.alloc(&self.frames, class);
-        }
-        self.alloc_pages_of(layout)
+        let (memory, error) = self.obtain(layout);
+        memory.ok_or(error)
     }
 
-    /// Allocates pages for a layout. Not inlined, so that the way of objects stays short.
+    /// [`alloc`](Self::alloc), with a result that fits into registers.
+    #[expect(clippy::inline_always, reason = "else results go through memory")]
+    #[inline(always)]
+    pub(super) fn obtain(&self, layout: Layout) -> Outcome {
+        if let Err(error) = self.may_fail() {
+            return (None, error);
+        }
+        if P::HARDENING.touches_objects() {
+            return outcome(self.alloc_fenced(layout, P::HARDENING.init_on_alloc));
+        }
+        let Some(class) = SizeClass::from_layout(layout) else {
+            return self.alloc_pages_of(layout);
+        };
+        match self.objects.pop(class) {
+            Some(object) => (Some(object), AllocError::NoMemory),
+            None => self.alloc_slowly(class),
+        }
+    }
+
+    /// Allocates an object that is not in a magazine. Not inlined, so that the usual way stays short.
+    #[cold]
     #[inline(never)]
-    fn alloc_pages_of(&self, layout: Layout) -> AllocResult<NonNull<u8>> {
-        self.alloc_large(&large_request::<PAGE_SIZE>(layout))
+    fn alloc_slowly(&self, class: SizeClass) -> Outcome {
+        outcome(self.objects.alloc_slowly(&self.frames, class))
+    }
+
+    /// Allocates pages for a layout. Not inlined, for the same reason.
+    #[inline(never)]
+    fn alloc_pages_of(&self, layout: Layout) -> Outcome {
+        outcome(self.alloc_large(&large_request::<PAGE_SIZE>(layout)))
     }
 
     /// Frees pages that were allocated for a layout. Not inlined, for the same reason.
@@ -323,7 +344,7 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     pub fn remove_section(&self, addr: usize) -> AllocResult<Range<usize>> {
         self.objects.drain(&self.frames, true);
         let range = self.frames.remove_section(addr)?;
-        self.objects.forget_windows();
+        self.objects.forget_views();
         Ok(range)
     }
 
@@ -338,6 +359,16 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
 impl<P: Platform, const PAGE_SIZE: usize> Default for GlobalAllocator<P, PAGE_SIZE> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Memory, or else the reason why there is none.
+pub(super) type Outcome = (Option<NonNull<u8>>, AllocError);
+
+fn outcome(result: AllocResult<NonNull<u8>>) -> Outcome {
+    match result {
+        Ok(memory) => (Some(memory), AllocError::NoMemory),
+        Err(error) => (None, error),
     }
 }
 

@@ -11,7 +11,8 @@ use crate::{AllocError, Platform};
 // else, and stays so until it is freed; no method unwinds.
 unsafe impl<P: Platform, const PAGE_SIZE: usize> GlobalAlloc for GlobalAllocator<P, PAGE_SIZE> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        self.alloc(layout).map_or(null_mut(), NonNull::as_ptr)
+        let (memory, _) = self.obtain(layout);
+        memory.map_or(null_mut(), NonNull::as_ptr)
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {

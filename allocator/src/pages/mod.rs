@@ -65,7 +65,7 @@ pub use reclaim::{Reclaim, ReclaimRequest, Urgency, Watermarks};
 pub use region::RegionReport;
 pub use request::PageRequest;
 pub use shared::FrameAllocator;
-pub(crate) use slab_window::{SlabView, SlabWindow};
+pub(crate) use slab_window::{SharedView, SlabView};
 pub use state::PageFlags;
 pub use steps::Step;
 pub use validate::{Fault, Violation};

@@ -29,7 +29,7 @@ impl SlabWindow {
         SlabView {
             start: self.start,
             len: self.len.load(Ordering::Acquire),
-            entries: self.entries,
+            entries: self.entries.as_ptr(),
         }
     }
 
@@ -47,7 +47,7 @@ impl SlabWindow {
 pub(crate) struct SlabView {
     start: usize,
     len: usize,
-    entries: NonNull<AtomicPtr<()>>,
+    entries: *const AtomicPtr<()>,
 }
 
 impl SlabView {
@@ -66,6 +66,45 @@ impl SlabView {
         // SAFETY: there is an entry for every grain below `len`.
         let entry = unsafe { self.entries.add(offset / SLAB_GRAIN) };
         // SAFETY: it is initialised, and nothing but atomics refers to it.
-        unsafe { entry.as_ref() }.load(Ordering::Acquire)
+        unsafe { &*entry }.load(Ordering::Acquire)
+    }
+}
+
+/// A place for a view that one context at a time uses.
+pub(crate) struct SharedView {
+    start: AtomicUsize,
+    len: AtomicUsize,
+    entries: AtomicPtr<AtomicPtr<()>>,
+}
+
+impl SharedView {
+    /// A view of nothing.
+    pub(crate) const fn new() -> Self {
+        Self {
+            start: AtomicUsize::new(0),
+            len: AtomicUsize::new(0),
+            entries: AtomicPtr::new(core::ptr::null_mut()),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> SlabView {
+        SlabView {
+            start: self.start.load(Ordering::Relaxed),
+            len: self.len.load(Ordering::Relaxed),
+            entries: self.entries.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn set(&self, view: SlabView) {
+        self.start.store(view.start, Ordering::Relaxed);
+        self.len.store(view.len, Ordering::Relaxed);
+        self.entries
+            .store(view.entries.cast_mut(), Ordering::Relaxed);
+    }
+
+    /// Makes it a view of nothing.
+    pub(crate) fn forget(&self) {
+        self.len.store(0, Ordering::Relaxed);
     }
 }

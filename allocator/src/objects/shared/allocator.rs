@@ -77,7 +77,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
 
     /// Takes an object from this CPU's magazine.
     #[inline]
-    pub(super) fn pop(&self, class: SizeClass) -> Option<NonNull<u8>> {
+    pub(crate) fn pop(&self, class: SizeClass) -> Option<NonNull<u8>> {
         let _pinned = Pinned::<P>::new();
         let cpu = self.cpus.own::<P>()?;
         // SAFETY: this is the CPU of that state, and it is pinned.

@@ -18,7 +18,7 @@ use super::atomic::{AtomicBool, AtomicPtr, Ordering};
 use super::magazine::Magazines;
 use super::remote::RemoteQueue;
 use crate::Platform;
-use crate::pages::SlabWindow;
+use crate::pages::{SharedView, SlabView};
 use crate::percpu::light_barrier;
 use crate::sync::IrqLock;
 
@@ -29,8 +29,8 @@ pub(super) struct CpuState<P: Platform> {
     active: AtomicBool,
     /// Null: none. [`CLAIMED`]: taken by somebody, who will put them back.
     magazines: AtomicPtr<Magazines>,
-    /// Where the slab of the latest freed object was found. Used in turns.
-    window: AtomicPtr<SlabWindow>,
+    /// Where slabs were found described at the latest free that had to look for it. Used in turns.
+    view: SharedView,
     /// How many times to go without magazines before asking for memory for them again.
     pub(super) patience: AtomicUsize,
     /// Magazines that were claimed, while they are.
@@ -53,7 +53,7 @@ impl<P: Platform> CpuState<P> {
         Self {
             active: AtomicBool::new(false),
             magazines: AtomicPtr::new(null_mut()),
-            window: AtomicPtr::new(null_mut()),
+            view: SharedView::new(),
             patience: AtomicUsize::new(0),
             parked: AtomicPtr::new(null_mut()),
             heap: IrqLock::new(SlabHeap::new()),
@@ -86,7 +86,7 @@ impl<P: Platform> CpuState<P> {
         let magazines = unsafe { &*magazines };
         Some(Turn {
             active: &self.active,
-            window: &self.window,
+            view: &self.view,
             magazines,
             #[cfg(loom)]
             _used: self.used.get_mut(),
@@ -129,9 +129,9 @@ impl<P: Platform> CpuState<P> {
         self.magazines.store(magazines, Ordering::Release);
     }
 
-    /// Makes the CPU look windows up anew. The magazines are claimed, or nothing is shared yet.
-    pub(super) fn forget_window(&self) {
-        self.window.store(null_mut(), Ordering::Relaxed);
+    /// Makes the CPU look anew for descriptions of slabs. The magazines are claimed, or nothing is shared yet.
+    pub(super) fn forget_view(&self) {
+        self.view.forget();
     }
 
     /// The magazines, for a look at their counts from elsewhere.
@@ -152,27 +152,22 @@ impl<P: Platform> CpuState<P> {
 /// A CPU's use of its magazines.
 pub(super) struct Turn<'a> {
     active: &'a AtomicBool,
-    window: &'a AtomicPtr<SlabWindow>,
+    view: &'a SharedView,
     pub(super) magazines: &'a Magazines,
     #[cfg(loom)]
     _used: loom::cell::MutPtr<()>,
 }
 
 impl Turn<'_> {
-    /// The entry for the slab of `addr`; null if that is not in the window.
+    /// The entry for the slab of `addr`; null if that is not where the CPU has looked lately.
     #[inline]
     pub(super) fn entry(&self, addr: usize) -> *mut () {
-        let window = self.window.load(Ordering::Relaxed);
-        if window.is_null() {
-            return null_mut();
-        }
-        // SAFETY: windows are forgotten before their section's memory goes, which waits for turns.
-        unsafe { &*window }.slab(addr)
+        // SAFETY: views are forgotten before their section's memory goes, which waits for turns.
+        unsafe { self.view.get().slab(addr) }
     }
 
-    pub(super) fn set_window(&self, window: &SlabWindow) {
-        self.window
-            .store(core::ptr::from_ref(window).cast_mut(), Ordering::Relaxed);
+    pub(super) fn set_view(&self, view: SlabView) {
+        self.view.set(view);
     }
 }
 

@@ -37,7 +37,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         };
         let mut given = 0;
         self.visit_claimed(&exclusive, is_nested, |cpu, claimed| {
-            cpu.forget_window();
+            cpu.forget_view();
             // SAFETY: they are claimed, and the CPU is in no turn.
             let Some(magazines) = (unsafe { claimed.as_ref() }) else {
                 return claimed;
@@ -74,7 +74,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
 
     /// Makes all CPUs forget where they found slabs described, because a section is not managed any
     /// more. Not for interrupt handlers.
-    pub(crate) fn forget_windows(&self) {
+    pub(crate) fn forget_views(&self) {
         let exclusive = loop {
             if let Some(exclusive) = self.try_exclusive() {
                 break exclusive;
@@ -82,7 +82,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             P::relax();
         };
         self.visit_claimed(&exclusive, false, |cpu, claimed| {
-            cpu.forget_window();
+            cpu.forget_view();
             claimed
         });
     }

@@ -141,9 +141,9 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         let moved = {
             let pinned = Pinned::<P>::new();
             self.own_turn(cpu, &pinned).map_or(0, |turn| {
-                // SAFETY: it is kept for turns only; see `ObjectAllocator::forget_windows`.
+                // SAFETY: it is kept for turns only; see `ObjectAllocator::forget_views`.
                 if let Some(window) = unsafe { frames.slab_window(addr) } {
-                    turn.set_window(window);
+                    turn.set_view(window.view());
                 }
                 let count = turn.magazines.surplus(class).map_or(0, <[usize]>::len);
                 turn.magazines.take_oldest(class, count, &mut objects)

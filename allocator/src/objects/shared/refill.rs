@@ -17,7 +17,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     /// An allocation that the magazine could not serve.
     #[cold]
     #[inline(never)]
-    pub(super) fn alloc_slowly(
+    pub(crate) fn alloc_slowly(
         &self,
         frames: &FrameAllocator<P, PAGE_SIZE>,
         class: SizeClass,
