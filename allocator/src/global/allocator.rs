@@ -4,6 +4,7 @@ use core::alloc::Layout;
 use core::ops::Range;
 use core::ptr::NonNull;
 
+use super::by_layout::{large_pages, large_request};
 use crate::harden::faults::Faults;
 use crate::objects::{ObjectAllocator, SizeClass};
 use crate::pages::{FrameAllocator, PageRequest};
@@ -75,51 +76,8 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     /// larger than the largest block.
     #[inline]
     pub fn alloc(&self, layout: Layout) -> AllocResult<NonNull<u8>> {
-        let (memory, error) = self.obtain(layout);
-        memory.ok_or(error)
-    }
-
-    /// [`alloc`](Self::alloc), with a result that fits into registers.
-    #[expect(clippy::inline_always, reason = "else results go through memory")]
-    #[inline(always)]
-    pub(super) fn obtain(&self, layout: Layout) -> Outcome {
-        if let Err(error) = self.may_fail() {
-            return (None, error);
-        }
-        if P::HARDENING.touches_objects() {
-            return outcome(self.alloc_fenced(layout, P::HARDENING.init_on_alloc));
-        }
-        let Some(class) = SizeClass::from_layout(layout) else {
-            return self.alloc_pages_of(layout);
-        };
-        match self.objects.pop(class) {
-            Some(object) => (Some(object), AllocError::NoMemory),
-            None => self.alloc_slowly(class),
-        }
-    }
-
-    /// Allocates an object that is not in a magazine. Not inlined, so that the usual way stays short.
-    #[cold]
-    #[inline(never)]
-    fn alloc_slowly(&self, class: SizeClass) -> Outcome {
-        outcome(self.objects.alloc_slowly(&self.frames, class))
-    }
-
-    /// Allocates pages for a layout. Not inlined, for the same reason.
-    #[inline(never)]
-    fn alloc_pages_of(&self, layout: Layout) -> Outcome {
-        outcome(self.alloc_large(&large_request::<PAGE_SIZE>(layout)))
-    }
-
-    /// Frees pages that were allocated for a layout. Not inlined, for the same reason.
-    ///
-    /// # Safety
-    ///
-    /// As [`dealloc`](Self::dealloc).
-    #[inline(never)]
-    unsafe fn dealloc_pages_of(&self, addr: usize, layout: Layout) -> AllocResult {
-        // SAFETY: the caller's duties are the same.
-        unsafe { self.dealloc_pages(addr, large_pages::<PAGE_SIZE>(layout.size())) }
+        let (memory, lack) = self.obtain(layout);
+        memory.ok_or(lack.into())
     }
 
     /// [`alloc`](Self::alloc) with all bytes of the layout zero.
@@ -157,18 +115,14 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     /// # Safety
     ///
     /// If `ptr` came from this allocator, nobody uses its memory any more.
+    #[inline]
     pub unsafe fn dealloc(&self, ptr: NonNull<u8>, layout: Layout) -> AllocResult {
-        if P::HARDENING.touches_objects() {
-            // SAFETY: the caller's duties are the same.
-            return unsafe { self.dealloc_fenced(ptr, layout) };
+        // SAFETY: the caller's duties are the same.
+        if unsafe { self.dealloc_at_once(ptr, layout) } {
+            return Ok(());
         }
-        let addr = ptr.addr().get();
-        match SizeClass::from_layout(layout) {
-            // SAFETY: the caller's duties are the same.
-            Some(class) => unsafe { self.objects.free(&self.frames, addr, class) },
-            // SAFETY: as above.
-            None => unsafe { self.dealloc_pages_of(addr, layout) },
-        }
+        // SAFETY: as above, and nothing has changed.
+        unsafe { self.dealloc_slowly(ptr, layout) }
     }
 
     /// Whether `ptr` is something live that [`dealloc`](Self::dealloc) would take with this layout.
@@ -327,7 +281,7 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     }
 
     #[inline]
-    fn may_fail(&self) -> AllocResult {
+    pub(super) fn may_fail(&self) -> AllocResult {
         if P::HARDENING.fault_injection && self.faults.strikes() {
             return Err(AllocError::NoMemory);
         }
@@ -359,31 +313,5 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
 impl<P: Platform, const PAGE_SIZE: usize> Default for GlobalAllocator<P, PAGE_SIZE> {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// Memory, or else the reason why there is none.
-pub(super) type Outcome = (Option<NonNull<u8>>, AllocError);
-
-fn outcome(result: AllocResult<NonNull<u8>>) -> Outcome {
-    match result {
-        Ok(memory) => (Some(memory), AllocError::NoMemory),
-        Err(error) => (None, error),
-    }
-}
-
-/// What a layout beyond the classes asks of the pages.
-pub(super) fn large_request<const PAGE_SIZE: usize>(layout: Layout) -> PageRequest {
-    PageRequest::new(large_pages::<PAGE_SIZE>(layout.size()))
-        .align(layout.align().max(PAGE_SIZE))
-        .exact()
-}
-
-/// The pages that a layout beyond the classes takes: as many as its size needs, at least one.
-pub(super) const fn large_pages<const PAGE_SIZE: usize>(size: usize) -> usize {
-    if size == 0 {
-        1
-    } else {
-        size.div_ceil(PAGE_SIZE)
     }
 }

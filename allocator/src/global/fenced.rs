@@ -3,7 +3,8 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use super::allocator::{GlobalAllocator, large_pages, large_request};
+use super::allocator::GlobalAllocator;
+use super::by_layout::{large_pages, large_request};
 use crate::harden::fence::{Fence, Verdict};
 use crate::objects::SizeClass;
 use crate::{AllocError, AllocResult, Misuse, Platform};

@@ -6,6 +6,7 @@ mod about;
 mod allocator;
 #[cfg(any(test, feature = "allocator_api2"))]
 mod allocator_api;
+mod by_layout;
 mod cache;
 mod cache_stats;
 mod fenced;

@@ -3,7 +3,8 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use super::allocator::{GlobalAllocator, large_pages};
+use super::allocator::GlobalAllocator;
+use super::by_layout::large_pages;
 use super::rust_alloc::report_refused;
 use crate::objects::SizeClass;
 use crate::{AllocResult, Platform};

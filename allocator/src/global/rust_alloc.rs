@@ -18,8 +18,9 @@ unsafe impl<P: Platform, const PAGE_SIZE: usize> GlobalAlloc for GlobalAllocator
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         let Some(ptr) = NonNull::new(ptr) else { return };
         // SAFETY: the caller's duties are the same.
-        if let Err(error) = unsafe { self.dealloc(ptr, layout) } {
-            report_refused::<P>(ptr, layout, error);
+        if !unsafe { self.dealloc_at_once(ptr, layout) } {
+            // SAFETY: as above, and nothing has changed.
+            unsafe { self.dealloc_or_report(ptr, layout) };
         }
     }
 
@@ -42,6 +43,21 @@ unsafe impl<P: Platform, const PAGE_SIZE: usize> GlobalAlloc for GlobalAllocator
                 report_refused::<P>(ptr, layout, error);
                 null_mut()
             }
+        }
+    }
+}
+
+impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
+    /// Frees what the usual way does not, or tells the platform why that was refused.
+    ///
+    /// # Safety
+    ///
+    /// As [`dealloc`](Self::dealloc).
+    #[inline(never)]
+    unsafe fn dealloc_or_report(&self, ptr: NonNull<u8>, layout: Layout) {
+        // SAFETY: the caller's duties are the same.
+        if let Err(error) = unsafe { self.dealloc_slowly(ptr, layout) } {
+            report_refused::<P>(ptr, layout, error);
         }
     }
 }

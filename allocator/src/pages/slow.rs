@@ -268,7 +268,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         let mut tree = self.tree.0.lock();
         let cpu = P::cpu_id();
         assert!(cpu < P::MAX_CPUS, "cpu_id is beyond MAX_CPUS");
-        if self.shared.cpus.lacks_far(cpu) {
+        if self.shared.cpus.lacks_far(P::MAX_CPUS) {
             let bytes = CpuTable::<CpuPages>::far_bytes(P::MAX_CPUS);
             let Some(memory) = internal::<PAGE_SIZE>(&mut tree.zones, bytes) else {
                 return;

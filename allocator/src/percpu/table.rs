@@ -5,13 +5,13 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::Platform;
 
-/// Pointers for the first CPUs are in the table itself.
+/// Machines of at most this many CPUs have the pointers in the table itself.
 const NEAR: usize = 64;
 
 /// A pointer for every CPU, set when the CPU's state is first needed.
 pub(crate) struct CpuTable<T> {
     near: [AtomicPtr<T>; NEAR],
-    /// For CPUs from `NEAR` up: an array in memory that the owner of the table provides.
+    /// For machines of more CPUs: an array in memory that the owner of the table provides.
     far: AtomicPtr<AtomicPtr<T>>,
 }
 
@@ -23,17 +23,22 @@ impl<T> CpuTable<T> {
         }
     }
 
-    /// How many bytes [`install_far`](Self::install_far) needs for this many CPUs; 0 is nothing.
+    /// How many bytes [`install_far`](Self::install_far) needs for a machine of this many CPUs; 0 is
+    /// nothing.
     pub(crate) const fn far_bytes(cpus: usize) -> usize {
-        cpus.saturating_sub(NEAR) * size_of::<AtomicPtr<T>>()
+        if cpus > NEAR {
+            cpus * size_of::<AtomicPtr<T>>()
+        } else {
+            0
+        }
     }
 
-    /// Does this CPU need the far array, which is not there yet?
-    pub(crate) fn lacks_far(&self, cpu: usize) -> bool {
-        cpu >= NEAR && self.far.load(Ordering::Acquire).is_null()
+    /// Does a machine of so many CPUs need the far array, which is not there yet?
+    pub(crate) fn lacks_far(&self, cpus: usize) -> bool {
+        cpus > NEAR && self.far.load(Ordering::Acquire).is_null()
     }
 
-    /// Gives the table room for the CPUs that do not fit into it.
+    /// Gives the table room for a machine of more CPUs than fit into it. Before any is installed.
     ///
     /// # Safety
     ///
@@ -45,14 +50,11 @@ impl<T> CpuTable<T> {
 
     #[inline]
     fn entry(&self, cpu: usize) -> Option<&AtomicPtr<T>> {
-        if cpu < NEAR {
-            return Some(&self.near[cpu]);
+        match NonNull::new(self.far.load(Ordering::Acquire)) {
+            // SAFETY: `cpu` is less than there is room for.
+            Some(far) => Some(unsafe { far_entry(far, cpu) }),
+            None => self.near.get(cpu),
         }
-        let far = NonNull::new(self.far.load(Ordering::Acquire))?;
-        // SAFETY: `install_far` was promised room for every CPU.
-        let entry = unsafe { far.add(cpu - NEAR) };
-        // SAFETY: zeroed memory is a null pointer, and the memory stays.
-        Some(unsafe { entry.as_ref() })
     }
 
     /// The state of a CPU, if it has one already.
@@ -67,14 +69,17 @@ impl<T> CpuTable<T> {
     #[inline]
     pub(crate) fn own<P: Platform>(&self) -> Option<&T> {
         let cpu = P::cpu_id();
-        if P::MAX_CPUS > NEAR {
-            return self.get(cpu);
-        }
         debug_assert!(cpu < P::MAX_CPUS);
-        // SAFETY: `Platform` promises a number below `MAX_CPUS`, so below `NEAR` here.
-        let state = unsafe { self.near.get_unchecked(cpu) }.load(Ordering::Acquire);
+        let entry = if P::MAX_CPUS > NEAR {
+            let far = NonNull::new(self.far.load(Ordering::Acquire))?;
+            // SAFETY: `Platform` promises a number below `MAX_CPUS`, for which there is room.
+            unsafe { far_entry(far, cpu) }
+        } else {
+            // SAFETY: as above; here that is below `NEAR`.
+            unsafe { self.near.get_unchecked(cpu) }
+        };
         // SAFETY: `install` was promised a value that stays.
-        unsafe { state.as_ref() }
+        unsafe { entry.load(Ordering::Acquire).as_ref() }
     }
 
     /// Sets the state of a CPU.
@@ -94,6 +99,19 @@ impl<T> CpuTable<T> {
     }
 }
 
+/// The entry of a CPU in the far array.
+///
+/// # Safety
+///
+/// The array was [installed](CpuTable::install_far), with room for that CPU.
+#[inline]
+unsafe fn far_entry<'a, T>(far: NonNull<AtomicPtr<T>>, cpu: usize) -> &'a AtomicPtr<T> {
+    // SAFETY: the caller says that there is room.
+    let entry = unsafe { far.add(cpu) };
+    // SAFETY: zeroed memory is a null pointer, and the memory stays.
+    unsafe { entry.as_ref() }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
@@ -103,10 +121,11 @@ mod tests {
         let table = CpuTable::<u32>::new();
         let mut states = [1, 2];
         let [first, second] = &mut states;
-        let mut far = [core::ptr::null_mut::<u32>(); 200];
-        assert!(!table.lacks_far(3) && table.lacks_far(255));
-        assert_eq!(CpuTable::<u32>::far_bytes(256), size_of_val(&far[..192]));
-        assert_eq!(CpuTable::<u32>::far_bytes(1), 0);
+        let mut far = [core::ptr::null_mut::<u32>(); 256];
+        assert!(!table.lacks_far(64) && table.lacks_far(256));
+        assert_eq!(CpuTable::<u32>::far_bytes(256), size_of_val(&far));
+        assert_eq!(CpuTable::<u32>::far_bytes(64), 0);
+        assert_eq!(table.get(255), None);
         // SAFETY: the arrays outlive the table's use.
         unsafe { table.install_far(NonNull::from(&mut far).cast()) };
         // SAFETY: as above.

@@ -114,7 +114,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     /// Puts an object into this CPU's magazine, if all is well with it and there is room.
     #[expect(clippy::inline_always, reason = "half the cost of a free, as measured")]
     #[inline(always)]
-    pub(super) fn push(&self, addr: usize, class: SizeClass) -> bool {
+    pub(crate) fn push(&self, addr: usize, class: SizeClass) -> bool {
         let _pinned = Pinned::<P>::new();
         let Some(cpu) = self.cpus.own::<P>() else {
             return false;

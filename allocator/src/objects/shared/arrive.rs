@@ -40,7 +40,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         if self.cpus.get(id).is_some() {
             return self.cpus.get(id);
         }
-        if self.cpus.lacks_far(id) {
+        if self.cpus.lacks_far(P::MAX_CPUS) {
             let bytes = CpuTable::<CpuState<P>>::far_bytes(P::MAX_CPUS);
             let memory = frames.allocate_internal(bytes)?;
             // SAFETY: the fresh block has at least that many bytes.
