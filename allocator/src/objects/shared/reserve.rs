@@ -13,8 +13,9 @@ use super::super::size_class::SizeClass;
 use super::magazine::batch;
 use super::words::{copy_in, plain};
 
-/// The most objects of a class, so that bringing them all back takes a bounded time.
+/// The most objects, of a class and of all, so that bringing them all back takes a bounded time.
 const MOST_OBJECTS: usize = 16 * 1024;
+const MOST_OF_ALL: usize = 64 * 1024;
 
 /// How many batches go back to their slabs before a page is asked for again that was not to be had.
 const PATIENCE: usize = 16;
@@ -46,7 +47,8 @@ pub(super) struct Reserve {
     piles: [Pile; SizeClass::COUNT],
     /// A page for the next sheet, 0 if there is none.
     blank: AtomicUsize,
-    /// How many bytes of objects fit on all sheets.
+    /// How many objects fit on all sheets, and how many bytes these are.
+    room: AtomicUsize,
     bytes: AtomicUsize,
     /// How many batches to let go before asking for another page.
     patience: AtomicUsize,
@@ -80,7 +82,8 @@ impl Reserve {
 
     fn bytes_with_another<const PAGE_SIZE: usize>(&self, class: SizeClass) -> Option<usize> {
         let more = capacity::<PAGE_SIZE>(class);
-        (self.len(class) + more <= MOST_OBJECTS).then(|| get(&self.bytes) + more * class.size())
+        let may = self.len(class) + more <= MOST_OBJECTS && get(&self.room) + more <= MOST_OF_ALL;
+        may.then(|| get(&self.bytes) + more * class.size())
     }
 
     /// Takes a page for the next sheet.
@@ -138,6 +141,7 @@ impl Reserve {
         set(sheet.below, get(&pile.top));
         set(sheet.len, 0);
         set(&pile.top, page);
+        set(&self.room, get(&self.room) + sheet.objects.len());
         set(&self.bytes, bytes);
         set(&self.patience, 0);
         Some(sheet)
@@ -167,10 +171,9 @@ impl Reserve {
             return (batch(class), None);
         }
         set(&pile.top, get(sheet.below));
-        set(
-            &self.bytes,
-            get(&self.bytes) - sheet.objects.len() * class.size(),
-        );
+        let room = sheet.objects.len();
+        set(&self.room, get(&self.room) - room);
+        set(&self.bytes, get(&self.bytes) - room * class.size());
         // SAFETY: the page was the reserve's, and is on no pile any more.
         let unused = unsafe { self.add_blank(top) }.err();
         (batch(class), unused)
@@ -276,11 +279,12 @@ mod tests {
 
     #[test]
     fn batches_come_back_last_first_and_pages_with_them() {
-        let count = SizeClass::COUNT * MOST_OBJECTS / 400;
+        let count = MOST_OF_ALL / 400;
         let mut rig = Rig::new(count);
         let mut kept = Vec::new();
+        let mut all = 0;
         for class in SizeClass::ALL {
-            let mut objects = (1..).step_by(1);
+            let mut objects = 1..;
             let mut batches = Vec::new();
             loop {
                 let next: Vec<usize> = objects.by_ref().take(batch(class)).collect();
@@ -292,7 +296,10 @@ mod tests {
             // As many as may be, less than a sheet is missing.
             let len = batches.len() * batch(class);
             assert_eq!(rig.reserve.len(class), len);
-            assert!(len <= MOST_OBJECTS && len + capacity::<PAGE>(class) > MOST_OBJECTS);
+            all += len;
+            let next = capacity::<PAGE>(class);
+            assert!(len <= MOST_OBJECTS && all <= MOST_OF_ALL);
+            assert!(len + next > MOST_OBJECTS || all + next > MOST_OF_ALL);
             let mut seen = Vec::new();
             rig.reserve
                 .inspect::<PAGE>(class, |object| seen.push(object));
@@ -313,6 +320,7 @@ mod tests {
         rig.pages.dedup();
         assert_eq!(rig.pages.len(), count);
         assert_eq!(get(&rig.reserve.bytes), 0);
+        assert_eq!(get(&rig.reserve.room), 0);
     }
 
     #[test]

@@ -61,6 +61,7 @@ static ROWS: &[Row] = &[
     row(situations::low_pages, MANY, ("alloc_pages_lowmem", 20_000), ("dealloc_pages, low", 20_000)),
     row(situations::bulk, MANY / 10, ("alloc_bulk, 64 x 64 B", 40_000), ("free_bulk, 64 x 64 B", 40_000)),
     row(situations::drains, FEW, ("drain_cpu", 80_000), ("drain", 400_000)),
+    row(situations::kept, FEW, ("drain, 16,000 objects kept", 4_000_000), ("alloc_pages fails, 16,000 kept", 4_000_000)),
     row(situations::failures, FEW, ("alloc_pages fails, caches full", 400_000), ("alloc_pages fails, caches empty", 100_000)),
     row(situations::exhaustion, FEW, ("alloc fails, exhausted", 120_000), ("alloc_pages fails, exhausted", 120_000)),
     row(situations::regions::<2048>, FEW, ("add_region, 8 MiB", 10_000), ("remove_section, 8 MiB", 140_000)),
