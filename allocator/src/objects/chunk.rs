@@ -35,6 +35,18 @@ pub(crate) struct ChunkRef(NonNull<Chunk>);
 // SAFETY: it is a name; only `Chunks` follows it.
 unsafe impl Send for ChunkRef {}
 
+impl ChunkRef {
+    /// The chunk that a slot lies in, where chunks are aligned to their length, a power of two.
+    ///
+    /// # Safety
+    ///
+    /// The slot lies in a chunk of `bytes` bytes that is so aligned.
+    pub(crate) unsafe fn around(slot: NonNull<u8>, bytes: usize) -> Self {
+        // SAFETY: the chunk begins there.
+        Self(unsafe { slot.sub(slot.addr().get() & (bytes - 1)) }.cast())
+    }
+}
+
 /// Chunks with slots of one size.
 ///
 /// Invariants:

@@ -343,22 +343,25 @@ impl Section {
         if !matches!(state.kind(), Kind::Block | Kind::Slab) {
             return Err(AllocError::NotAllocated);
         }
-        let bytes = state.order().pages() * self.page_size;
+        let bytes = self.page_size << state.order().log2();
         if bytes < SLAB_GRAIN {
             return Err(AllocError::InvalidParam);
         }
-        let offset = self.slab_offset(pfn);
-        for grain in (0..bytes).step_by(SLAB_GRAIN) {
+        let first = self.slab_offset(pfn);
+        let mut offset = first;
+        while offset < first + bytes {
             self.slabs
-                .entry(offset + grain)
+                .entry(offset)
                 .store(descriptor, Ordering::Release);
+            offset += SLAB_GRAIN;
         }
         let kind = if descriptor.is_null() {
             Kind::Block
         } else {
             Kind::Slab
         };
-        self.set_kind(pfn, kind)
+        self.set_state(pfn, PageState::new(kind, state.order()));
+        Ok(())
     }
 
     /// Initialises the metadata of one more chunk and returns the chunk's frames. They were free
