@@ -250,6 +250,7 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         match self.frames.try_allocate(request) {
             Err(AllocError::NoMemory) => {
                 self.objects.drain(&self.frames, true);
+                self.objects.trim(&self.frames);
                 self.frames.allocate(request)
             }
             Ok(addr) if request.zeroed => {
@@ -302,11 +303,14 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         Ok(range)
     }
 
-    /// Gives every page back that no live object needs, and returns how many those were.
+    /// Gives every page back that no live object needs, and returns how many those were: the slabs that
+    /// are empty, and of a slab whose objects have 256 bytes or more each 8 KiB that none of its live
+    /// objects lies in.
     pub fn drain(&self) -> usize {
         let slabs = self.objects.drain(&self.frames, true);
+        let pieces = self.objects.trim(&self.frames);
         self.frames.drain_all();
-        slabs
+        slabs + pieces
     }
 }
 

@@ -1,6 +1,7 @@
 //! The slabs of one owner, by class and by how full they are.
 
 use super::list::SlabList;
+use super::pieces::Pieces;
 use super::size_class::SizeClass;
 use super::slab::{Arena, Place, SlabRef};
 use super::stats::ClassStats;
@@ -196,6 +197,41 @@ impl SlabHeap {
         Some(slab)
     }
 
+    /// How many slabs of `class` have free objects and live ones.
+    pub(crate) fn partial(&self, class: SizeClass) -> usize {
+        self.classes[class.index()].partial.len()
+    }
+
+    /// Looks at up to `most` partial slabs of `class`, which are the last to be looked at again, and passes the
+    /// pieces that have gone of them to `gone`: the slab's first byte, all pieces that are gone now, and
+    /// those that went with this call.
+    pub(crate) fn trim(
+        &mut self,
+        arena: &mut impl Arena,
+        class: SizeClass,
+        most: usize,
+        mut gone: impl FnMut(usize, Pieces, Pieces),
+    ) {
+        let slabs = &mut self.classes[class.index()];
+        for _ in 0..most.min(slabs.partial.len()) {
+            let Some(slab) = slabs.partial.first() else {
+                break;
+            };
+            slabs.partial.remove(arena, class, slab);
+            let descriptor = arena.slab_of_class(slab, class);
+            let (pieces, lost) = descriptor.trim();
+            descriptor.place = descriptor.place_by_count();
+            if pieces != 0 {
+                slabs.objects -= lost;
+                gone(descriptor.base(), descriptor.gone(), pieces);
+            }
+            match descriptor.place {
+                Place::Full => slabs.full.push(arena, class, slab),
+                _ => slabs.partial.push_last(arena, class, slab),
+            }
+        }
+    }
+
     fn remove(&mut self, arena: &mut impl Arena, class: SizeClass, slab: SlabRef) {
         let slabs = &mut self.classes[class.index()];
         slabs.objects -= arena.slab_of_class(slab, class).objects();
@@ -259,9 +295,12 @@ impl SlabHeap {
                     }
                     objects += slab.objects();
                     free += slab.free();
-                    let base = slab.base();
+                    let addr = slab.somewhere();
                     next = slab.next;
-                    if !known(arena, base, here) {
+                    if next.is_none() && !list.ends_with(here) {
+                        return Err("a list ends before its end");
+                    }
+                    if !known(arena, addr, here) {
                         return Err("a slab is not found by its address");
                     }
                 }

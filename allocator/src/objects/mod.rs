@@ -11,6 +11,7 @@ mod chunk;
 mod grid;
 mod heap;
 mod list;
+mod pieces;
 mod pool;
 mod shared;
 mod size_class;

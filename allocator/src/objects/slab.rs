@@ -3,6 +3,7 @@
 use core::num::NonZeroUsize;
 
 use super::bits::{self, WORD_BITS, Word};
+use super::pieces::{self, Pieces};
 use super::size_class::SizeClass;
 use crate::{AllocError, AllocResult};
 
@@ -43,6 +44,8 @@ pub(crate) enum Place {
 /// objects from the first byte, and nothing a user writes there reaches the bookkeeping.
 #[repr(C)]
 pub(crate) struct Slab<B: ?Sized = [Word]> {
+    /// The first byte of the first object, a multiple of the page size, and in the low bits the
+    /// [pieces](super::pieces) that are gone.
     base: usize,
     pub(in crate::objects) prev: Option<SlabRef>,
     pub(in crate::objects) next: Option<SlabRef>,
@@ -53,7 +56,7 @@ pub(crate) struct Slab<B: ?Sized = [Word]> {
     ahead: u16,
     class: SizeClass,
     pub(in crate::objects) place: Place,
-    /// One bit per object, set while the object is free.
+    /// One bit per object, set while the object is free, and once it is gone with its piece.
     bits: B,
 }
 
@@ -77,7 +80,7 @@ impl<const WORDS: usize> Slab<[Word; WORDS]> {
 impl Slab {
     /// Describes a slab with `objects` objects, all of them free.
     pub(in crate::objects) fn describe(&mut self, class: SizeClass, base: usize, objects: usize) {
-        debug_assert!(objects <= self.bits.len() * WORD_BITS);
+        debug_assert!(objects <= self.bits.len() * WORD_BITS && base & pieces::ALL == 0);
         #[expect(clippy::cast_possible_truncation, reason = "at most 2048")]
         let count = objects as u16;
         self.base = base;
@@ -94,14 +97,42 @@ impl Slab {
     }
 
     /// The first byte of the first object.
+    #[inline]
     pub(in crate::objects) fn base(&self) -> usize {
-        self.base
+        self.base & !pieces::ALL
+    }
+
+    /// The pieces that are pages again.
+    #[inline]
+    pub(in crate::objects) fn gone(&self) -> Pieces {
+        self.base & pieces::ALL
+    }
+
+    /// The objects that lay in them: all of one word, because only such slabs go in pieces.
+    #[inline]
+    fn gone_objects(&self) -> Word {
+        match self.gone() {
+            0 => 0,
+            gone => pieces::objects(self.class, gone),
+        }
+    }
+
+    /// An address in the slab that is not gone.
+    pub(in crate::objects) fn somewhere(&self) -> usize {
+        self.base() + self.gone().trailing_ones() as usize * pieces::PIECE
     }
 
     pub(in crate::objects) fn class(&self) -> SizeClass {
         self.class
     }
 
+    /// How many objects it was cut into.
+    fn places(&self) -> usize {
+        self.objects() + self.gone_objects().count_ones() as usize
+    }
+
+    /// How many objects are in it: those that are gone are not.
+    #[inline]
     pub(in crate::objects) fn objects(&self) -> usize {
         usize::from(self.objects)
     }
@@ -130,15 +161,17 @@ impl Slab {
     /// addresses to `sink`. Returns how many.
     pub(in crate::objects) fn take(&mut self, limit: usize, mut sink: impl FnMut(usize)) -> usize {
         let limit = limit.min(self.free());
-        let size = self.class.size();
+        let (base, size, gone) = (self.base(), self.class.size(), self.gone_objects());
         let mut left = limit;
         for (word, bits) in self.bits.iter_mut().enumerate() {
-            while *bits != 0 && left != 0 {
-                let bit = bits.trailing_zeros() as usize;
-                *bits &= *bits - 1;
-                sink(self.base + (word * WORD_BITS + bit) * size);
+            let mut free = *bits & !gone;
+            while free != 0 && left != 0 {
+                let bit = free.trailing_zeros() as usize;
+                free &= free - 1;
+                sink(base + (word * WORD_BITS + bit) * size);
                 left -= 1;
             }
+            *bits = free | gone;
             if left == 0 {
                 break;
             }
@@ -156,7 +189,7 @@ impl Slab {
     /// `NotAllocated` if there is no such object, or it is free.
     #[inline]
     pub(in crate::objects) fn put(&mut self, index: usize) -> AllocResult {
-        if index >= self.objects() {
+        if index >= self.objects() && index >= self.places() {
             return Err(AllocError::NotAllocated);
         }
         let (word, bit) = bits::split(index);
@@ -196,10 +229,29 @@ impl Slab {
         self.ahead -= count;
     }
 
+    /// Lets the pieces go in which every object is free, for good. Returns which these are, and
+    /// how many free objects less there are.
+    ///
+    /// Nothing of a slab goes that is [empty](Self::is_empty), or will be once others have said so.
+    pub(in crate::objects) fn trim(&mut self) -> (Pieces, usize) {
+        if self.ahead != 0 || self.is_empty() {
+            return (0, 0);
+        }
+        let before = self.gone_objects();
+        let pieces = pieces::within(self.class, self.bits[0]) & !self.gone();
+        self.base |= pieces;
+        let lost = (self.gone_objects() & !before).count_ones();
+        #[expect(clippy::cast_possible_truncation, reason = "at most `free`")]
+        let fewer = lost as u16;
+        self.objects -= fewer;
+        self.free -= fewer;
+        (pieces, lost as usize)
+    }
+
     /// The number of the object that begins at `addr`.
     pub(in crate::objects) fn index_of(&self, addr: usize) -> Option<usize> {
-        let offset = addr.checked_sub(self.base)?;
-        if offset >= self.objects() * self.class.size() {
+        let offset = addr.checked_sub(self.base())?;
+        if offset >= self.places() * self.class.size() {
             return None;
         }
         let index = self.class.quotient(offset);
@@ -210,8 +262,10 @@ impl Slab {
     pub(in crate::objects) fn is_consistent(&self) -> bool {
         let set: u32 = self.bits.iter().map(|bits| bits.count_ones()).sum();
         let mut words = self.bits.iter().enumerate();
-        let beyond = words.any(|(word, bits)| bits & !bits::ones(self.objects(), word) != 0);
-        set == u32::from(self.free) && !beyond
+        let beyond = words.any(|(word, bits)| bits & !bits::ones(self.places(), word) != 0);
+        let gone = self.gone_objects();
+        let is_free = self.bits.first().is_some_and(|bits| gone & !bits == 0);
+        set == u32::from(self.free) + gone.count_ones() && is_free && !beyond
     }
 }
 

@@ -353,7 +353,7 @@ impl<const PAGE_SIZE: usize> BuddyAllocator<PAGE_SIZE> {
         section.set_flags(pfn, flags)
     }
 
-    /// Makes the allocated block at `addr`, of 16 KiB or more, the slab that `descriptor`
+    /// Makes the allocated block at `addr`, of 8 KiB or more, the slab that `descriptor`
     /// describes, or an ordinary block again when `descriptor` is null.
     ///
     /// A slab is not freed by [`dealloc_pages`](Self::dealloc_pages): that is
@@ -363,7 +363,7 @@ impl<const PAGE_SIZE: usize> BuddyAllocator<PAGE_SIZE> {
     ///
     /// [`NotFound`](AllocError::NotFound): no section has the address;
     /// [`NotAllocated`](AllocError::NotAllocated): no single block was allocated there;
-    /// [`InvalidParam`](AllocError::InvalidParam): it is smaller than 16 KiB, or the address
+    /// [`InvalidParam`](AllocError::InvalidParam): it is smaller than 8 KiB, or the address
     /// is misaligned.
     ///
     /// # Safety

@@ -327,6 +327,22 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         section.set_slab(pfn, descriptor)
     }
 
+    /// Makes the slab that begins at `addr` several, each a block of its own: of 8 KiB, or a page where
+    /// that is more.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `InvalidParam` or `NotAllocated` if no slab's block begins there.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the slab.
+    pub(crate) unsafe fn split_slab(&self, addr: usize) -> AllocResult {
+        let tree = self.tree.0.lock();
+        let (section, pfn) = self.locate(&tree, addr)?;
+        section.split_slab::<PAGE_SIZE>(pfn)
+    }
+
     /// Registers the function that gives memory back, or none.
     pub fn set_reclaim(&self, reclaim: Option<Reclaim>) {
         self.tree.0.lock().reclaim = reclaim;

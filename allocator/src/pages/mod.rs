@@ -5,7 +5,7 @@
 //! - [`frame`] has the arithmetic: page frame numbers, orders, splitting a range into blocks.
 //! - [`tree`] is one buddy system: a bit per free block and summaries 64 wide above them.
 //! - [`section`] is a piece of one zone with its metadata in its own first pages: the tree, a state
-//!   byte for every page, a slab pointer for every 16 KiB. Metadata is set up chunk by chunk, when
+//!   byte for every page, a slab pointer for every 8 KiB. Metadata is set up chunk by chunk, when
 //!   the pages it describes are first needed.
 //! - [`region`] cuts the memory that a caller hands over into sections; [`index`] finds the section
 //!   of an address.
@@ -59,6 +59,7 @@ pub use buddy::BuddyAllocator;
 pub use frame::MAX_ORDER;
 pub use handle::Frames;
 pub use info::{BuddyInfo, CpuInfo, ManagedSection, ZoneInfo};
+pub(crate) use layout::SLAB_GRAIN;
 pub(crate) use node::Node;
 pub use node::{MAX_NODES, NodeInfo};
 pub use reclaim::{Reclaim, ReclaimRequest, Urgency, Watermarks};

@@ -25,7 +25,7 @@ use super::zone::Zone;
 use crate::{AllocError, AllocResult};
 
 /// The order of a chunk, the unit in which metadata is initialised: exactly one node of the tree's
-/// second level, 14 KiB of metadata for 16 MiB of memory.
+/// second level, 22 KiB of metadata for 16 MiB of memory.
 pub(super) const CHUNK: Order = match Order::new(12) {
     Some(order) => order,
     None => panic!("an order"),

@@ -3,7 +3,11 @@
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-use super::layout::SLAB_GRAIN;
+use super::frame::Pfn;
+use super::layout::{SLAB_GRAIN, slab_order};
+use super::section::Section;
+use super::state::{Kind, PageState};
+use crate::{AllocError, AllocResult};
 
 /// All that it takes to get from an address to a slab descriptor. Lives as long as its section.
 pub(crate) struct SlabWindow {
@@ -106,5 +110,21 @@ impl SharedView {
     /// Makes it a view of nothing.
     pub(crate) fn forget(&self) {
         self.len.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Section {
+    /// Makes the slab whose block begins at `pfn` several blocks, as small as a slab can be. The
+    /// descriptor stays that of each.
+    pub(super) fn split_slab<const PAGE_SIZE: usize>(&self, pfn: Pfn) -> AllocResult {
+        let state = self.state(pfn);
+        if state.kind() != Kind::Slab {
+            return Err(AllocError::NotAllocated);
+        }
+        let order = slab_order(PAGE_SIZE);
+        for at in (0..state.order().pages()).step_by(order.pages()) {
+            self.set_state(pfn.add(at), PageState::new(Kind::Slab, order));
+        }
+        Ok(())
     }
 }

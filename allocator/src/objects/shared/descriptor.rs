@@ -253,14 +253,9 @@ impl<const PAGE_SIZE: usize> Descriptors<PAGE_SIZE> {
         unsafe { part.cast().write(Slab::<[Word; 0]>::UNUSED) };
         for word in 0..usize::from(shape.words) {
             // SAFETY: the bits follow the head of the owner's part in the slot.
-            let bits = unsafe {
-                part.cast::<Slab<[Word; 0]>>()
-                    .add(1)
-                    .cast::<Word>()
-                    .add(word)
-            };
-            // SAFETY: as above.
-            unsafe { bits.write(0) };
+            let bits = unsafe { part.add(size_of::<Slab<[Word; 0]>>() + word * size_of::<Word>()) };
+            // SAFETY: as above; aligned, because the head is.
+            unsafe { bits.cast::<Word>().write(0) };
         }
         let descriptor = SharedRef(slot.cast());
         // SAFETY: nobody else knows this slab yet.

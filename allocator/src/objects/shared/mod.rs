@@ -41,6 +41,7 @@ mod shuffle;
 mod slabs;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod trim;
 mod words;
 
 pub(crate) use allocator::ObjectAllocator;

@@ -47,7 +47,11 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
                     if let Some(object) = self.take_anywhere(frames, class) {
                         return Ok(hand_out::<P>(object));
                     }
-                    if given == 0 && self.moving.load(Ordering::SeqCst) == 0 {
+                    // Free objects of this class are not among the pages that this gives.
+                    if given == 0
+                        && self.trim(frames) == 0
+                        && self.moving.load(Ordering::SeqCst) == 0
+                    {
                         break;
                     }
                 }

@@ -64,9 +64,18 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     /// Gives the pages of a slab back that is on no list and empty. Returns how many.
     pub(super) fn retire(&self, frames: &FrameAllocator<P, PAGE_SIZE>, slab: SlabRef) -> usize {
         let descriptor = SharedRef::from_slab_ref(slab);
+        let bytes = descriptor.class().grid::<PAGE_SIZE>().bytes();
         // SAFETY: the slab is on no list, so this is the only way to it.
-        let base = unsafe { Owned::<PAGE_SIZE>::new() }.slab(slab).base();
-        let count = descriptor.class().grid::<PAGE_SIZE>().bytes() / PAGE_SIZE;
+        let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
+        let slab = owned.slab(slab);
+        let (base, gone) = (slab.base(), slab.gone());
+        if gone != 0 {
+            let given = Self::give_pieces(frames, base, bytes, !gone);
+            // SAFETY: as below.
+            unsafe { self.descriptors.lock().give(descriptor) };
+            return given;
+        }
+        let count = bytes / PAGE_SIZE;
         // SAFETY: nothing of the slab is in use.
         let unmarked = unsafe { frames.set_slab(base, core::ptr::null_mut()) };
         debug_assert_eq!(unmarked, Ok(()));

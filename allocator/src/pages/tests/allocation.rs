@@ -207,9 +207,9 @@ fn blocks_larger_than_a_chunk_form_across_the_frontier() {
     // The frontier stands inside the only block of this size, all below it is free.
     let memory = Memory::new(256 * MIB);
     let mut pages = BuddyAllocator::<PAGE>::new();
-    let region = memory.part(32 * MIB - 16 * PAGE, 64 * MIB + 16 * PAGE);
+    let region = memory.part(32 * MIB - 32 * PAGE, 64 * MIB + 32 * PAGE);
     // SAFETY: the memory outlives the allocator.
-    unsafe { pages.add_region_at(region, GIB + 32 * MIB as u64 - 16 * PAGE as u64) }.unwrap();
+    unsafe { pages.add_region_at(region, GIB + 32 * MIB as u64 - 32 * PAGE as u64) }.unwrap();
     let page = pages.alloc_pages(4096, 0).unwrap();
     assert_eq!(page, memory.addr() + 32 * MIB);
     pages.dealloc_pages(page, 4096).unwrap();
@@ -249,11 +249,11 @@ fn slabs_are_found_from_any_address_inside_and_from_nowhere_else() {
     assert_eq!(pages.slab_of(slab), None);
     pages.dealloc_pages(slab, 8).unwrap();
 
-    let small = pages.alloc_pages(2, 0).unwrap();
+    let small = pages.alloc_pages(1, 0).unwrap();
     // SAFETY: as above.
     let refused = unsafe { pages.set_slab(small, descriptor) };
     assert_eq!(refused, Err(AllocError::InvalidParam));
-    pages.dealloc_pages(small, 2).unwrap();
+    pages.dealloc_pages(small, 1).unwrap();
     assert_recovered(&pages);
 }
 

@@ -301,6 +301,34 @@ fn slabs_are_found_without_the_lock_and_with_it() {
 }
 
 #[test]
+fn a_slab_that_was_split_goes_piece_by_piece() {
+    let memory = Memory::new(16 * MIB);
+    let frames = shared(&memory, GIB);
+    let slab = frames.alloc_pages(8, 0).unwrap();
+    let descriptor = core::ptr::without_provenance_mut::<()>(slab);
+    // SAFETY: the block is ours, here and below.
+    let refused_split = unsafe { frames.split_slab(slab) };
+    assert_eq!(refused_split, Err(AllocError::NotAllocated));
+    // SAFETY: as above.
+    unsafe { frames.set_slab(slab, descriptor) }.unwrap();
+    // SAFETY: as above.
+    unsafe { frames.split_slab(slab) }.unwrap();
+    frames.validate().unwrap();
+    for gone in [4, 0, 6, 2] {
+        let piece = slab + gone * PAGE;
+        assert_eq!(refused(&frames, piece, 2), Some(AllocError::NotAllocated));
+        let found = frames.slab_of(piece + 2 * PAGE - 1);
+        assert_eq!(found.map(|found| found.as_ptr()), Some(descriptor));
+        // SAFETY: as above.
+        unsafe { frames.set_slab(piece, core::ptr::null_mut()) }.unwrap();
+        assert_eq!(frames.slab_of(piece), None);
+        free(&frames, piece, 2);
+        frames.validate().unwrap();
+    }
+    assert_recovered(&frames);
+}
+
+#[test]
 fn a_handler_inside_the_cache_uses_the_tree() {
     let memory = Memory::new(16 * MIB);
     let frames = shared(&memory, GIB);

@@ -6,6 +6,7 @@ mod kept;
 mod single;
 mod storm;
 mod timers;
+mod trim;
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
