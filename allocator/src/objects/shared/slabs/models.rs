@@ -136,6 +136,15 @@ impl Owner {
         taken
     }
 
+    /// Lets parts of slabs go. Returns which, as bits.
+    fn trim(&mut self) -> usize {
+        let mut parts = 0;
+        self.heap
+            .trim(&mut Self::owned(), CLASS, 1, |_, _, pieces| parts |= pieces);
+        self.validate();
+        parts
+    }
+
     /// All objects are back: every slab can go, once.
     fn finish(mut self) {
         self.collect();
@@ -213,6 +222,29 @@ fn loom_what_comes_back_is_taken_again_once() {
         taken.sort_unstable();
         assert_eq!(taken, [0, 1, 2].map(|index| PAGE + index * CLASS.size()));
         for index in 0..OBJECTS {
+            owner.put(0, index);
+        }
+        owner.finish();
+    });
+}
+
+#[test]
+fn loom_a_part_of_a_slab_goes_while_another_cpu_frees_the_rest() {
+    loom::model(|| {
+        let mut owner = Owner::new(1);
+        let shared = Arc::clone(&owner.shared);
+        let other = thread::spawn(move || {
+            shared.free(0, 0..4);
+            shared.free(0, 4..6);
+        });
+        owner.collect();
+        let early = owner.trim();
+        other.join().unwrap();
+        owner.collect();
+        assert_eq!(early ^ owner.trim(), 0b01);
+        let taken = owner.take(OBJECTS);
+        assert_eq!(taken, [4, 5].map(|index| PAGE + index * CLASS.size()));
+        for index in 4..OBJECTS {
             owner.put(0, index);
         }
         owner.finish();
