@@ -257,7 +257,7 @@ impl SlabHeap {
         }
     }
 
-    /// Walks every slab; `known` says whether the lookup by address leads to it.
+    /// Walks every slab; `known` says whether the lookup by an address in it leads to it.
     ///
     /// # Errors
     ///

@@ -97,11 +97,11 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             let heap = cpu.heap.lock();
             // SAFETY: this is the heap's lock.
             let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
-            heap.validate(&mut owned, |_, base, slab| {
+            heap.validate(&mut owned, |_, addr, slab| {
                 let descriptor = SharedRef::from_slab_ref(slab);
                 let entry = Entry::new(descriptor, descriptor.class()).addr();
-                frames.page_flags(base) == Ok(PageFlags::Slab)
-                    && frames.slab_of(base).map(core::ptr::NonNull::addr) == entry
+                frames.page_flags(addr) == Ok(PageFlags::Slab)
+                    && frames.slab_of(addr).map(core::ptr::NonNull::addr) == entry
             })?;
         }
         self.validate_caches(frames)
