@@ -53,7 +53,7 @@ static ROWS: &[Row] = &[
     row(situations::objects::<64>, MANY, ("alloc, 64 B", 40_000), ("dealloc, 64 B", 20_000)),
     row(situations::objects::<512>, MANY, ("alloc, 512 B", 40_000), ("dealloc, 512 B", 20_000)),
     row(situations::objects::<2048>, MANY, ("alloc, 2048 B", 40_000), ("dealloc, 2048 B", 20_000)),
-    row(situations::resized, MANY, ("realloc, growing", 20_000), ("realloc, shrinking", 20_000)),
+    row(situations::resized, MANY, ("realloc, growing", 40_000), ("realloc, shrinking", 40_000)),
     row(situations::pages::<0, 2_000>, MANY, ("alloc_pages, order 0", 20_000), ("dealloc_pages, order 0", 20_000)),
     row(situations::pages::<3, 500>, MANY, ("alloc_pages, order 3", 20_000), ("dealloc_pages, order 3", 20_000)),
     row(situations::pages::<5, 200>, MANY, ("alloc_pages, order 5", 20_000), ("dealloc_pages, order 5", 20_000)),
