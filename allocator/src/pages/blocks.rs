@@ -13,37 +13,38 @@ impl Section {
         u32::BITS - (self.tree().orders() | self.untouched.get()).leading_zeros()
     }
 
-    /// Takes what `demand` asks for, from any address, if there is such a block.
+    /// Takes what `demand` asks for, from any address, if there is such a block; of a block that is
+    /// larger, up to `most`. Returns how many pages that is.
     #[inline(always)]
-    pub(super) fn take(&self, demand: &Demand) -> Option<Pfn> {
+    pub(super) fn take(&self, demand: &Demand, most: Order) -> Option<(Pfn, usize)> {
         match self.tree().smallest(demand.need) {
-            Some(order) => Some(self.carve(order, demand)),
-            None => self.take_untouched(demand),
+            Some(order) => Some(self.carve(order, demand, most)),
+            None => self.take_untouched(demand, most),
         }
     }
 
     /// Takes what `demand` asks for from pages that have never been used.
     #[cold]
     #[inline(never)]
-    fn take_untouched(&self, demand: &Demand) -> Option<Pfn> {
+    fn take_untouched(&self, demand: &Demand, most: Order) -> Option<(Pfn, usize)> {
         let next = self.untouched_block(demand.need)?;
         self.extend_to(next.add(demand.need.pages()));
         let order = self.tree().smallest(demand.need)?;
-        Some(self.carve(order, demand))
+        Some(self.carve(order, demand, most))
     }
 
     /// Takes what `demand` asks for from the frames below `demand.limit`.
     ///
     /// The lowest free block of every order is known, so no search is needed: if that one does not
     /// fit below the limit, none of its order does.
-    pub(super) fn take_below(&self, demand: &Demand) -> Option<Pfn> {
+    pub(super) fn take_below(&self, demand: &Demand) -> Option<(Pfn, usize)> {
         let fits = |pfn: Pfn| pfn.add(demand.order.pages()) <= demand.limit;
         loop {
             let mut from = Some(demand.need);
             while let Some(order) = from.and_then(|from| self.tree().smallest(from)) {
                 let pfn = self.tree().first(order);
                 if fits(pfn) {
-                    return Some(self.carve(order, demand));
+                    return Some(self.carve(order, demand, demand.order));
                 }
                 from = Order::new(order.log2() + 1);
             }
@@ -113,17 +114,20 @@ impl Section {
             .find(|(start, above)| self.first() <= *start && self.tree().contains(*start, *above))
     }
 
-    /// Splits the lowest free block of `order` and takes its beginning.
+    /// Splits the lowest free block of `found` and takes its beginning: what `demand` asks for, or more, up to
+    /// `most`. Returns how many pages that is.
     #[inline(always)]
-    fn carve(&self, order: Order, demand: &Demand) -> Pfn {
-        let pfn = self.tree().split_first(order, demand.order);
-        self.free.set(self.free.get() - demand.count);
-        if demand.count == demand.order.pages() {
-            self.set_state(pfn, PageState::new(Kind::Block, demand.order));
-        } else {
+    fn carve(&self, found: Order, demand: &Demand, most: Order) -> (Pfn, usize) {
+        let order = found.min(most);
+        let pfn = self.tree().split_first(found, order);
+        if order == demand.order && demand.count != order.pages() {
             self.trim(pfn, demand);
+            self.free.set(self.free.get() - demand.count);
+            return (pfn, demand.count);
         }
-        pfn
+        self.free.set(self.free.get() - order.pages());
+        self.set_state(pfn, PageState::new(Kind::Block, order));
+        (pfn, order.pages())
     }
 
     /// Gives back what is beyond an exact count.
@@ -196,9 +200,21 @@ impl Section {
     /// Gives back one block.
     #[inline]
     pub(super) fn put_block(&self, pfn: Pfn, order: Order) {
-        self.free.set(self.free.get() + order.pages());
         self.set_state(pfn, PageState::NOTHING);
-        self.tree().merge(pfn, order, self.max_order());
+        self.put_pages(pfn, pfn.add(order.pages()), order);
+    }
+
+    /// Gives back pages whose states are cleared: one block of `order`, or several that follow each other.
+    #[inline]
+    pub(super) fn put_pages(&self, first: Pfn, limit: Pfn, order: Order) {
+        self.free.set(self.free.get() + limit.since(first));
+        if limit.since(first) == order.pages() {
+            self.tree().merge(first, order, self.max_order());
+            return;
+        }
+        for (pfn, order) in Blocks::new(first, limit, self.max_order()) {
+            self.tree().merge(pfn, order, self.max_order());
+        }
     }
 
     /// Initialises chunks until the frontier is at `end` or above.

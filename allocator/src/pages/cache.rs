@@ -111,6 +111,8 @@ impl Recent {
 #[repr(C)]
 pub(super) struct Held {
     pub(super) recent: Recent,
+    /// One past the last entry of each stack that may be used now. In the same range as the top.
+    ends: [u32; STACKS],
     addrs: [usize; ENTRIES],
     states: [NonNull<AtomicU8>; ENTRIES],
 }
@@ -122,6 +124,13 @@ impl Held {
     /// Makes the CPU forget the section it knows.
     pub(super) const fn forget(&mut self) {
         self.recent = Recent::NONE;
+    }
+
+    /// One past the last entry of a stack that may be used now.
+    #[inline]
+    fn end(&self, stack: Stack) -> u32 {
+        // SAFETY: the index of a stack is below `STACKS`.
+        *unsafe { self.ends.get_unchecked(stack.index()) }
     }
 
     /// # Safety
@@ -157,9 +166,6 @@ pub(crate) struct CpuPages {
     tops: [AtomicU32; STACKS],
     /// The first entry.
     bases: [u32; STACKS],
-    /// One past the last entry that may be used now. Written under the lock of the tree. In the
-    /// same range as the top.
-    ends: [AtomicU32; STACKS],
     /// How often a context on this CPU began or ended to have pages on their way from a cache to the tree,
     /// or a section that is not to be allocated from: odd while there is one.
     pub(super) moves: AtomicU32,
@@ -181,13 +187,13 @@ impl CpuPages {
         Self {
             tops: core::array::from_fn(|i| AtomicU32::new(BASES[i])),
             bases: core::array::from_fn(|i| BASES[i]),
-            ends: core::array::from_fn(|i| AtomicU32::new(BASES[i])),
             moves: AtomicU32::new(0),
             reclaiming: AtomicBool::new(false),
             refills: AtomicUsize::new(0),
             drains: AtomicUsize::new(0),
             lock: BiasedLock::new(Held {
                 recent: Recent::NONE,
+                ends: core::array::from_fn(|i| BASES[i]),
                 addrs: [0; ENTRIES],
                 states: [NonNull::dangling(); ENTRIES],
             }),
@@ -206,26 +212,13 @@ impl CpuPages {
         unsafe { *self.bases.get_unchecked(stack.index()) }
     }
 
-    #[inline]
-    fn end(&self, stack: Stack) -> &AtomicU32 {
-        // SAFETY: as above.
-        unsafe { self.ends.get_unchecked(stack.index()) }
-    }
-
-    /// Sets how much of the `free` pages this CPU, one of `cpus`, may keep in a stack.
-    pub(super) fn set_limit(&self, stack: Stack, free: usize, cpus: usize) {
-        let end = self.base(stack) + stack.limit(free, cpus);
-        self.end(stack).store(end, Ordering::Relaxed);
+    /// Sets how many blocks this CPU may keep in a stack, at most what that has room for.
+    pub(super) fn set_limit(&self, held: &mut Held, stack: Stack, limit: u32) {
+        held.ends[stack.index()] = self.base(stack) + limit;
     }
 
     pub(super) fn count(&self, stack: Stack) -> usize {
         (self.top(stack).load(Ordering::Relaxed) - self.base(stack)) as usize
-    }
-
-    /// How many blocks are moved when the stack is empty or full.
-    pub(super) fn batch(&self, stack: Stack) -> usize {
-        let limit = self.end(stack).load(Ordering::Relaxed) - self.base(stack);
-        limit.div_ceil(2) as usize
     }
 
     /// Pages in all stacks.
@@ -279,8 +272,8 @@ impl CpuPages {
         popped
     }
 
-    pub(super) fn is_full(&self, stack: Stack) -> bool {
-        self.top(stack).load(Ordering::Relaxed) >= self.end(stack).load(Ordering::Relaxed)
+    pub(super) fn is_full(&self, held: &Held, stack: Stack) -> bool {
+        self.top(stack).load(Ordering::Relaxed) >= held.end(stack)
     }
 
     /// Adds an entry, if the stack is not full and `check`, which may change its block, agrees.
@@ -293,13 +286,46 @@ impl CpuPages {
         check: impl FnOnce(&Entry) -> bool,
     ) -> bool {
         let top = self.top(stack).load(Ordering::Relaxed);
-        if top >= self.end(stack).load(Ordering::Relaxed) || !check(&entry) {
+        if top >= held.end(stack) || !check(&entry) {
             return false;
         }
         // SAFETY: a top below an end is one of the stack's entries.
         unsafe { held.set_entry(top, entry) };
         self.top(stack).store(top + 1, Ordering::Relaxed);
         true
+    }
+
+    /// How many blocks of a full stack to give back, so that it has about half of what it may have.
+    ///
+    /// An odd number, while fills bring powers of two: by equal steps down and up, a CPU that uses almost as
+    /// many blocks as it may keep would have too many and too few of them by turns for ever.
+    pub(super) fn surplus(&self, held: &Held, stack: Stack) -> usize {
+        let limit = (held.end(stack) - self.base(stack)) as usize;
+        let surplus = self.count(stack).saturating_sub(limit / 2);
+        surplus.saturating_sub(1) | 1
+    }
+
+    /// Room for up to `wanted` entries in an empty stack, as far as its end allows.
+    pub(super) fn vacant(&self, held: &Held, stack: Stack, wanted: u32) -> Vacant {
+        debug_assert_eq!(self.count(stack), 0);
+        let base = self.base(stack);
+        let top = held.end(stack).min(base + wanted);
+        Vacant {
+            base,
+            next: top,
+            top,
+        }
+    }
+
+    /// Makes what was put into the room of an empty stack the stack's.
+    pub(super) fn occupy(&self, held: &mut Held, stack: Stack, room: &Vacant) {
+        let used = room.next as usize..room.top as usize;
+        if room.next != room.base {
+            held.addrs.copy_within(used.clone(), room.base as usize);
+            held.states.copy_within(used, room.base as usize);
+        }
+        let top = room.base + (room.top - room.next);
+        self.top(stack).store(top, Ordering::Relaxed);
     }
 
     /// Moves up to `limit` of the oldest entries of a stack out, and returns how many.
@@ -314,13 +340,18 @@ impl CpuPages {
         for (slot, entry) in out[..moved].iter_mut().zip(self.entries(held, stack)) {
             *slot = entry;
         }
+        self.drop_oldest(held, stack, moved);
+        moved
+    }
+
+    /// Takes so many of the oldest entries of a stack, which has them, off.
+    pub(super) fn drop_oldest(&self, held: &mut Held, stack: Stack, gone: usize) {
         let (base, top) = (self.base(stack), self.top(stack).load(Ordering::Relaxed));
-        #[expect(clippy::cast_possible_truncation, reason = "at most a batch")]
-        let (rest, new_top) = (base as usize + moved..top as usize, top - moved as u32);
+        #[expect(clippy::cast_possible_truncation, reason = "no more than there are")]
+        let (rest, new_top) = (base as usize + gone..top as usize, top - gone as u32);
         held.addrs.copy_within(rest.clone(), base as usize);
         held.states.copy_within(rest, base as usize);
         self.top(stack).store(new_top, Ordering::Release);
-        moved
     }
 
     /// The entries of a stack, oldest first.
@@ -332,6 +363,29 @@ impl CpuPages {
             addr: *addr,
             state: *state,
         })
+    }
+}
+
+/// Room in a stack that is filled from the top down, so that what comes first is taken first.
+pub(super) struct Vacant {
+    base: u32,
+    /// One past the entry that is filled next. From `base` to `top`.
+    next: u32,
+    top: u32,
+}
+
+impl Vacant {
+    /// How many entries there is room for.
+    pub(super) const fn len(&self) -> u32 {
+        self.next - self.base
+    }
+
+    /// Puts an entry below those that are there; there is room.
+    pub(super) fn put(&mut self, held: &mut Held, entry: Entry) {
+        debug_assert_ne!(self.len(), 0);
+        self.next -= 1;
+        // SAFETY: what is at or above a base and below an end is one of the stack's entries.
+        unsafe { held.set_entry(self.next, entry) };
     }
 }
 

@@ -163,7 +163,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
                     };
                     self.put_back(
                         &mut self.tree.0.lock(),
-                        &taken.entries[..taken.len],
+                        taken.entries[..taken.len].iter().copied(),
                         stack.order(),
                     );
                     pages += taken.len << stack.order().log2();

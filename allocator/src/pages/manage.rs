@@ -144,13 +144,16 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         addrs: &[usize],
         count: usize,
     ) -> Result<(), (usize, AllocError)> {
+        let stack = Stack::covering(count);
         let mut done = 0;
         while done < addrs.len() {
-            let pushed = self.with_own(|cpu, held| {
-                addrs[done..]
-                    .iter()
-                    .take_while(|addr| self.push_to(cpu, held, **addr, count))
-                    .count()
+            let pushed = stack.and_then(|stack| {
+                self.with_own(|cpu, held| {
+                    addrs[done..]
+                        .iter()
+                        .take_while(|addr| self.push_to(cpu, held, **addr, stack))
+                        .count()
+                })
             });
             done += pushed.unwrap_or(0);
             if let Some(addr) = addrs.get(done) {
@@ -196,7 +199,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     /// Bytes that are free in the trees, for each CPU that has caches.
     pub(crate) fn free_bytes_per_cpu(&self) -> usize {
         let tree = self.tree.0.lock();
-        tree.zones.total_free() * PAGE_SIZE / tree.cpus.max(1)
+        tree.zones.total_free() * PAGE_SIZE / tree.sharers.cpus().max(1) as usize
     }
 
     /// Pages that are free and lie in CPUs' caches.

@@ -11,7 +11,7 @@ use super::reclaim::Reclaim;
 use super::request::{Demand, PageRequest, align_order};
 use super::section::SectionRef;
 use super::slow::DRAINS_OF_A_TRY;
-use super::stack::Stack;
+use super::stack::{Sharers, Stack};
 use super::zone::Zone;
 use super::zones::Zones;
 use crate::percpu::CpuTable;
@@ -60,8 +60,8 @@ pub(super) struct Tree<const PAGE_SIZE: usize> {
     pub(super) zones: Zones<PAGE_SIZE>,
     /// A section that is being removed, and is not in the index now.
     pub(super) closing: Option<SectionRef>,
-    /// How many CPUs have caches.
-    pub(super) cpus: usize,
+    /// The CPUs that have caches.
+    pub(super) sharers: Sharers,
     /// How often pages have come that can be allocated.
     pub(super) arrivals: usize,
     /// Where the last free was.
@@ -103,7 +103,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             tree: Line(IrqLock::new(Tree {
                 zones: Zones::new(),
                 closing: None,
-                cpus: 0,
+                sharers: Sharers::new(0),
                 arrivals: 0,
                 recent: None,
                 reclaim: None,
@@ -299,8 +299,9 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         Self::push_known(cpu, &mut held, addr, stack)
     }
 
+    /// As [`push`](Self::push), if the CPU knows the section.
     #[inline(always)]
-    fn push_known(cpu: &CpuPages, held: &mut Held, addr: usize, stack: Stack) -> bool {
+    pub(super) fn push_known(cpu: &CpuPages, held: &mut Held, addr: usize, stack: Stack) -> bool {
         let recent = &held.recent;
         let Some(state) = recent.state::<PAGE_SIZE>(addr) else {
             return false;
@@ -318,15 +319,15 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         cpu: &CpuPages,
         held: &mut Held,
         addr: usize,
-        count: usize,
+        stack: Stack,
     ) -> bool {
-        let Some(stack) = Order::covering(count).and_then(|order| Stack::of(order, false)) else {
-            return false;
-        };
-        if held.recent.state::<PAGE_SIZE>(addr).is_none() && !self.learn(held, addr) {
-            return false;
-        }
-        Self::push_known(cpu, held, addr, stack)
+        self.knows(held, addr) && Self::push_known(cpu, held, addr, stack)
+    }
+
+    /// Does this CPU know the section of `addr`, or does now?
+    #[inline]
+    pub(super) fn knows(&self, held: &mut Held, addr: usize) -> bool {
+        held.recent.state::<PAGE_SIZE>(addr).is_some() || self.learn(held, addr)
     }
 
     /// Lets this CPU know the section of `addr`, if there is one.

@@ -32,7 +32,40 @@ const CAPACITY: [u32; STACKS] = [
 
 /// A stack of a CPU has at most this share of the free memory, divided by the number of CPUs: what
 /// is in caches does not merge.
-const SHARE: usize = 16;
+const SHARE: u64 = 16;
+
+/// How many pages a stack may hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share(u64);
+
+/// How many CPUs share what is free.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sharers {
+    cpus: u32,
+    /// What to multiply a number of pages with, in units of `1 / (1 << 32)`: no division each time.
+    factor: u64,
+}
+
+impl Sharers {
+    pub(super) const fn new(cpus: u32) -> Self {
+        let sharers = if cpus == 0 { 1 } else { cpus as u64 };
+        Self {
+            cpus,
+            factor: (1 << u32::BITS) / (SHARE * sharers),
+        }
+    }
+
+    pub(super) const fn cpus(self) -> u32 {
+        self.cpus
+    }
+
+    /// The share of each when so many pages are free.
+    #[inline]
+    pub(super) const fn share(self, free: usize) -> Share {
+        // The number of a frame has 32 bits, so the product has no more than 64.
+        Share((free as u64 * self.factor) >> u32::BITS)
+    }
+}
 
 /// Where each stack begins among the entries, and where the last one ends.
 pub(super) const BASES: [u32; STACKS + 1] = {
@@ -86,6 +119,12 @@ impl Stack {
         }
     }
 
+    /// The stack for blocks of `count` pages, rounded up, of any memory, if they are cached.
+    #[inline]
+    pub(super) fn covering(count: usize) -> Option<Self> {
+        Self::of(Order::covering(count)?, false)
+    }
+
     /// The stack for the same order in another group.
     #[inline]
     pub(super) const fn within(self, group: Group) -> Self {
@@ -110,11 +149,12 @@ impl Stack {
         self.order
     }
 
-    /// How many blocks a CPU may keep here when `cpus` share `free` pages.
-    pub(super) fn limit(self, free: usize, cpus: usize) -> u32 {
-        let share = (free / (SHARE * cpus)) >> self.order.log2();
+    /// How many blocks a CPU may keep here.
+    #[inline]
+    pub(super) fn limit(self, share: Share) -> u32 {
+        let blocks = share.0 >> self.order.log2();
         let capacity = CAPACITY[self.index];
-        u32::try_from(share).map_or(capacity, |share| share.min(capacity))
+        u32::try_from(blocks).map_or(capacity, |blocks| blocks.min(capacity))
     }
 }
 
@@ -127,7 +167,7 @@ mod tests {
         let limit = |order, pages, cpus| {
             Stack::of(Order::new(order).unwrap(), false)
                 .unwrap()
-                .limit(pages, cpus)
+                .limit(Sharers::new(cpus).share(pages))
         };
         // 16 MiB: nothing of 2 MiB, some single pages.
         assert_eq!((limit(9, 1 << 12, 1), limit(0, 1 << 12, 1)), (0, 64));
@@ -135,7 +175,8 @@ mod tests {
         // 16 GiB: everything.
         assert_eq!((limit(9, 1 << 22, 4), limit(0, 1 << 22, 4)), (8, 64));
         for stack in Stack::all() {
-            assert!(stack.limit(usize::MAX, 1) <= BASES[stack.index + 1] - BASES[stack.index]);
+            let most = stack.limit(Sharers::new(1).share(u32::MAX as usize));
+            assert!(most <= BASES[stack.index + 1] - BASES[stack.index]);
         }
     }
 

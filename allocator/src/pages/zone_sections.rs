@@ -2,10 +2,10 @@
 
 use super::frame::{Order, Pfn};
 use super::node::{MAX_NODES, Node};
-use super::reclaim::Watermarks;
+use super::reclaim::{ReclaimRequest, Urgency, Watermarks};
 use super::request::Demand;
 use super::section::SectionRef;
-use super::zone::ZONES;
+use super::zone::{ZONES, Zone};
 
 /// Room for every value of [`Section::available`]. List 0 is always empty.
 const BUCKETS: usize = Order::MAX.index() + 2;
@@ -124,38 +124,65 @@ impl ZoneSections {
         }
     }
 
-    /// Takes pages for the demand from this zone and node. `within` says that every page of the zone
-    /// is below the demand's limit.
+    /// Takes pages for the demand from this zone and node; of a block that is larger, up to `most`.
+    /// `within` says that every page of the zone is below the demand's limit.
     #[inline]
     pub(super) fn take(
         &mut self,
         demand: &Demand,
+        most: Order,
         within: bool,
         node: Node,
-    ) -> Option<(SectionRef, Pfn)> {
-        let (section, pfn) = match self.pick(demand.need, node) {
-            Some(section) if within => (section, section.take(demand)?),
+    ) -> Option<(SectionRef, Pfn, usize)> {
+        let (section, (pfn, pages)) = match self.pick(demand.need, node) {
+            Some(section) if within => (section, section.take(demand, most)?),
             _ => self.take_oddly(demand, within, node)?,
         };
-        self.free -= demand.count;
+        self.free -= pages;
         self.settle(section);
-        Some((section, pfn))
+        Some((section, pfn, pages))
     }
 
     /// Takes pages where that is not simply the best section's best block.
     #[cold]
     #[inline(never)]
-    fn take_oddly(&self, demand: &Demand, within: bool, node: Node) -> Option<(SectionRef, Pfn)> {
+    fn take_oddly(
+        &self,
+        demand: &Demand,
+        within: bool,
+        node: Node,
+    ) -> Option<(SectionRef, (Pfn, usize))> {
         let lists = &self.nodes[node.index()];
         if within {
             let section = lists
                 .iter()
                 .find(|section| section.completes(demand.need))?;
-            return section.take(demand).map(|pfn| (section, pfn));
+            let taken = section.take(demand, demand.order)?;
+            return Some((section, taken));
         }
         lists
             .iter()
             .filter(|section| section.first() < demand.limit)
-            .find_map(|section| section.take_below(demand).map(|pfn| (section, pfn)))
+            .find_map(|section| Some((section, section.take_below(demand)?)))
+    }
+
+    /// What the callback is to be told of so few free pages, unless it has been told.
+    #[cold]
+    pub(super) fn tell(&mut self, zone: Zone, order: Order) -> Option<ReclaimRequest> {
+        let urgency = if self.free < self.watermarks.min {
+            Urgency::Min
+        } else if self.told {
+            return None;
+        } else {
+            Urgency::Low
+        };
+        self.told = true;
+        Some(ReclaimRequest {
+            urgency,
+            order: order.index(),
+            pages: self.watermarks.high - self.free,
+            zone,
+            max_phys: zone.last(),
+        })
     }
 }

@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 use super::frame::{Order, Pfn};
 use super::index::SectionIndex;
 use super::node::{MAX_NODES, Node, NodeInfo};
-use super::reclaim::{ReclaimRequest, Urgency, Watermarks};
+use super::reclaim::{ReclaimRequest, Watermarks};
 use super::region::{Region, RegionReport};
 use super::request::Demand;
 use super::section::{Section, SectionRef};
@@ -154,28 +154,14 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
     }
 
     /// What the callback is to be told after an allocation from `zone`.
+    #[inline]
     pub(crate) fn pressure(&mut self, zone: Zone, demand: &Demand) -> Option<ReclaimRequest> {
         let sections = &mut self.zones[zone.index()];
-        let marks = sections.watermarks;
-        if sections.free >= marks.low {
-            sections.told &= sections.free < marks.high;
+        if sections.free >= sections.watermarks.low {
+            sections.told &= sections.free < sections.watermarks.high;
             return None;
         }
-        let urgency = if sections.free < marks.min {
-            Urgency::Min
-        } else if sections.told {
-            return None;
-        } else {
-            Urgency::Low
-        };
-        sections.told = true;
-        Some(ReclaimRequest {
-            urgency,
-            order: demand.order.index(),
-            pages: marks.high - sections.free,
-            zone,
-            max_phys: zone.last(),
-        })
+        sections.tell(zone, demand.order)
     }
 
     /// Takes a block for the allocator itself, from where it will not be in the way.
@@ -183,7 +169,7 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         let demand = Demand::block(order, order);
         let oldest = self.oldest.filter(|section| !section.closing.get());
         let taken = oldest.and_then(|section| {
-            let pfn = section.take(&demand)?;
+            let (pfn, _) = section.take(&demand, order)?;
             let sections = &mut self.zones[section.zone().index()];
             sections.free -= demand.count;
             sections.settle(section);
@@ -195,13 +181,17 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         Ok((section, pfn))
     }
 
-    /// Gives back a block that was in a CPU's cache.
+    /// Gives back pages that were blocks of `order` in a CPU's cache, and have no state any more.
     #[inline]
-    pub(crate) fn free_cached(&mut self, section: SectionRef, pfn: Pfn, order: Order) {
-        section.put_block(pfn, order);
-        let sections = &mut self.zones[section.zone().index()];
-        sections.free += order.pages();
-        sections.settle(section);
+    pub(crate) fn free_cached(
+        &mut self,
+        section: SectionRef,
+        first: Pfn,
+        limit: Pfn,
+        order: Order,
+    ) {
+        section.put_pages(first, limit, order);
+        self.credit(section, limit.since(first));
     }
 
     /// Makes sections of the whole pages of `region`, which is at `phys` physically.
