@@ -178,9 +178,9 @@ pub(crate) struct CpuPages {
     pub(super) lock: BiasedLock<Held>,
 }
 
-// One page, with 4 KiB pages and 64-bit addresses.
+// Two pages, with 4 KiB pages and 64-bit addresses.
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<usize>() != 8 || size_of::<CpuPages>() <= 4096);
+const _: () = assert!(size_of::<usize>() != 8 || size_of::<CpuPages>() <= 8192);
 
 impl CpuPages {
     pub(super) fn new() -> Self {
@@ -213,10 +213,12 @@ impl CpuPages {
     }
 
     /// Sets how many blocks this CPU may keep in a stack, at most what that has room for.
+    #[inline]
     pub(super) fn set_limit(&self, held: &mut Held, stack: Stack, limit: u32) {
         held.ends[stack.index()] = self.base(stack) + limit;
     }
 
+    #[inline]
     pub(super) fn count(&self, stack: Stack) -> usize {
         (self.top(stack).load(Ordering::Relaxed) - self.base(stack)) as usize
     }
@@ -272,6 +274,7 @@ impl CpuPages {
         popped
     }
 
+    #[inline]
     pub(super) fn is_full(&self, held: &Held, stack: Stack) -> bool {
         self.top(stack).load(Ordering::Relaxed) >= held.end(stack)
     }
@@ -299,6 +302,7 @@ impl CpuPages {
     ///
     /// An odd number, while fills bring powers of two: by equal steps down and up, a CPU that uses almost as
     /// many blocks as it may keep would have too many and too few of them by turns for ever.
+    #[inline]
     pub(super) fn surplus(&self, held: &Held, stack: Stack) -> usize {
         let limit = (held.end(stack) - self.base(stack)) as usize;
         let surplus = self.count(stack).saturating_sub(limit / 2);
@@ -306,6 +310,7 @@ impl CpuPages {
     }
 
     /// Room for up to `wanted` entries in an empty stack, as far as its end allows.
+    #[inline]
     pub(super) fn vacant(&self, held: &Held, stack: Stack, wanted: u32) -> Vacant {
         debug_assert_eq!(self.count(stack), 0);
         let base = self.base(stack);
@@ -318,6 +323,7 @@ impl CpuPages {
     }
 
     /// Makes what was put into the room of an empty stack the stack's.
+    #[inline]
     pub(super) fn occupy(&self, held: &mut Held, stack: Stack, room: &Vacant) {
         let used = room.next as usize..room.top as usize;
         if room.next != room.base {
@@ -345,6 +351,7 @@ impl CpuPages {
     }
 
     /// Takes so many of the oldest entries of a stack, which has them, off.
+    #[inline]
     pub(super) fn drop_oldest(&self, held: &mut Held, stack: Stack, gone: usize) {
         let (base, top) = (self.base(stack), self.top(stack).load(Ordering::Relaxed));
         #[expect(clippy::cast_possible_truncation, reason = "no more than there are")]
@@ -355,6 +362,7 @@ impl CpuPages {
     }
 
     /// The entries of a stack, oldest first.
+    #[inline]
     pub(super) fn entries(&self, held: &Held, stack: Stack) -> impl Iterator<Item = Entry> {
         let used = self.base(stack) as usize..self.top(stack).load(Ordering::Relaxed) as usize;
         let states = held.states[used.clone()].iter();
@@ -376,11 +384,13 @@ pub(super) struct Vacant {
 
 impl Vacant {
     /// How many entries there is room for.
+    #[inline]
     pub(super) const fn len(&self) -> u32 {
         self.next - self.base
     }
 
     /// Puts an entry below those that are there; there is room.
+    #[inline]
     pub(super) fn put(&mut self, held: &mut Held, entry: Entry) {
         debug_assert_ne!(self.len(), 0);
         self.next -= 1;
@@ -402,6 +412,7 @@ pub(super) const fn allocated(order: Order) -> PageState {
 }
 
 /// An entry for a block of a section.
+#[inline]
 pub(super) fn entry<const PAGE_SIZE: usize>(section: SectionRef, pfn: Pfn) -> Entry {
     Entry::new(section.addr::<PAGE_SIZE>(pfn), section.state_byte(pfn))
 }

@@ -82,8 +82,14 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
                 demand.order
             };
             let within = zone.limit::<PAGE_SIZE>() <= demand.limit;
-            if let Some(taken) = sections.take(demand, most, within, node) {
-                return Some(taken);
+            let taken = match sections.pick(demand.need, node) {
+                Some(section) if within => section.take(demand, most).map(|taken| (section, taken)),
+                _ => sections.find(demand, within, node),
+            };
+            if let Some((section, (pfn, pages))) = taken {
+                sections.free -= pages;
+                sections.settle(section);
+                return Some((section, pfn, pages));
             }
         }
         None

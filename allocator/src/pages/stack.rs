@@ -26,7 +26,7 @@ impl Group {
 
 /// How many blocks a stack holds at most.
 const CAPACITY: [u32; STACKS] = [
-    64, 32, 16, 16, 12, 8, 8, 8, 8, 8, // any memory
+    64, 32, 32, 32, 32, 16, 16, 16, 16, 16, // any memory
     24, 8, 8, 4, 2, 2, 2, 2, 2, 2, // low memory
 ];
 

@@ -124,29 +124,11 @@ impl ZoneSections {
         }
     }
 
-    /// Takes pages for the demand from this zone and node; of a block that is larger, up to `most`.
-    /// `within` says that every page of the zone is below the demand's limit.
-    #[inline]
-    pub(super) fn take(
-        &mut self,
-        demand: &Demand,
-        most: Order,
-        within: bool,
-        node: Node,
-    ) -> Option<(SectionRef, Pfn, usize)> {
-        let (section, (pfn, pages)) = match self.pick(demand.need, node) {
-            Some(section) if within => (section, section.take(demand, most)?),
-            _ => self.take_oddly(demand, within, node)?,
-        };
-        self.free -= pages;
-        self.settle(section);
-        Some((section, pfn, pages))
-    }
-
-    /// Takes pages where that is not simply the best section's best block.
+    /// Takes pages where that is not simply the best section's best block. `within` says that every page of the zone
+    /// is below the demand's limit.
     #[cold]
     #[inline(never)]
-    fn take_oddly(
+    pub(super) fn find(
         &self,
         demand: &Demand,
         within: bool,
