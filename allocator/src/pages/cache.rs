@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering}
 
 use super::frame::{Order, Pfn};
 use super::section::SectionRef;
-use super::stack::{BASES, ENTRIES, Group, STACKS, Stack};
+use super::stack::{BASES, ENTRIES, Group, STACKS, Share, Stack};
 use super::state::{Kind, PageState};
 use super::zone::Zone;
 use crate::percpu::BiasedLock;
@@ -212,10 +212,18 @@ impl CpuPages {
         unsafe { *self.bases.get_unchecked(stack.index()) }
     }
 
-    /// Sets how many blocks this CPU may keep in a stack, at most what that has room for.
+    /// Sets how many blocks this CPU may keep in a stack, and returns that.
     #[inline]
-    pub(super) fn set_limit(&self, held: &mut Held, stack: Stack, limit: u32) {
+    pub(super) fn set_limit(&self, held: &mut Held, stack: Stack, share: Share) -> u32 {
+        let limit = stack.limit(share, || self.others(stack));
         held.ends[stack.index()] = self.base(stack) + limit;
+        limit
+    }
+
+    /// Pages in the other stacks for the same memory.
+    fn others(&self, stack: Stack) -> usize {
+        let pages = |stack: Stack| self.count(stack) << stack.order().log2();
+        stack.group().map(pages).sum::<usize>() - pages(stack)
     }
 
     #[inline]

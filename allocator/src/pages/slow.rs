@@ -29,7 +29,7 @@ impl<const PAGE_SIZE: usize> Tree<PAGE_SIZE> {
     /// How much a stack of a CPU may hold now.
     #[inline]
     fn share(&self) -> Share {
-        self.sharers.share(self.zones.total_free())
+        self.sharers.share(self.zones.total_free(), self.zones.total_pages())
     }
 }
 
@@ -78,8 +78,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             }
             let stack = stack.within(held.recent.group);
             if cpu.is_full(held, stack) {
-                let limit = stack.limit(tree.share());
-                cpu.set_limit(held, stack, limit);
+                cpu.set_limit(held, stack, tree.share());
             }
             if cpu.is_full(held, stack) {
                 let surplus = cpu.surplus(held, stack);
@@ -327,10 +326,10 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         node: Node,
         stack: Stack,
     ) -> Option<AllocResult<(SectionRef, Pfn)>> {
-        let limit = stack.limit(tree.share());
+        let share = tree.share();
         // Interrupts are masked by the lock of the tree, so this CPU is pinned.
         self.with_own(|cpu, held| {
-            cpu.set_limit(held, stack, limit);
+            let limit = cpu.set_limit(held, stack, share);
             if limit == 0 || cpu.count(stack) != 0 {
                 return None;
             }

@@ -34,11 +34,24 @@ const CAPACITY: [u32; STACKS] = [
 /// is in caches does not merge.
 const SHARE: u64 = 16;
 
-/// How many pages a stack may hold.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Share(u64);
+/// How many times that it may have while the others have nothing.
+const SOLE: u64 = 4;
 
-/// How many CPUs share what is free.
+/// A single CPU keeps one block of this share of all memory where nothing is free: it gives it back for nothing.
+const LEAST: u64 = 16;
+
+/// What a CPU may have in its stacks, in pages.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share {
+    /// In each stack.
+    each: u64,
+    /// In one, as far as there is nothing in others.
+    sole: u64,
+    /// One block of that many pages, however little is free.
+    least: u64,
+}
+
+/// The CPUs that share what is free.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sharers {
     cpus: u32,
@@ -59,11 +72,16 @@ impl Sharers {
         self.cpus
     }
 
-    /// The share of each when so many pages are free.
+    /// The share of each when so many pages are free of so many.
     #[inline]
-    pub(super) const fn share(self, free: usize) -> Share {
+    pub(super) const fn share(self, free: usize, managed: usize) -> Share {
         // The number of a frame has 32 bits, so the product has no more than 64.
-        Share((free as u64 * self.factor) >> u32::BITS)
+        let each = (free as u64 * self.factor) >> u32::BITS;
+        Share {
+            each,
+            sole: each * SOLE,
+            least: if self.cpus == 1 { managed as u64 / LEAST } else { 0 },
+        }
     }
 }
 
@@ -144,17 +162,30 @@ impl Stack {
             .flatten()
     }
 
+    /// The stacks of the same group.
+    #[inline]
+    pub(super) fn group(self) -> impl Iterator<Item = Self> {
+        let low = self.index >= Group::LOW.0;
+        Order::all().filter_map(move |order| Self::of(order, low))
+    }
+
     #[inline]
     pub(super) const fn order(self) -> Order {
         self.order
     }
 
-    /// How many blocks a CPU may keep here.
+    /// How many blocks a CPU may keep here whose other stacks have `others` pages.
     #[inline]
-    pub(super) fn limit(self, share: Share) -> u32 {
-        let blocks = share.0 >> self.order.log2();
+    pub(super) fn limit(self, share: Share, others: impl FnOnce() -> usize) -> u32 {
         let capacity = CAPACITY[self.index];
-        u32::try_from(blocks).map_or(capacity, |blocks| blocks.min(capacity))
+        let blocks = |pages: u64| u32::try_from(pages >> self.order.log2()).unwrap_or(u32::MAX);
+        let mut limit = blocks(share.each);
+        if limit < capacity {
+            limit = limit
+                .max(blocks(share.sole.saturating_sub(others() as u64)))
+                .max(blocks(share.least).min(1));
+        }
+        limit.min(capacity)
     }
 }
 
@@ -167,7 +198,7 @@ mod tests {
         let limit = |order, pages, cpus| {
             Stack::of(Order::new(order).unwrap(), false)
                 .unwrap()
-                .limit(Sharers::new(cpus).share(pages))
+                .limit(Sharers::new(cpus).share(pages, 0), || usize::MAX)
         };
         // 16 MiB: nothing of 2 MiB, some single pages.
         assert_eq!((limit(9, 1 << 12, 1), limit(0, 1 << 12, 1)), (0, 64));
@@ -175,7 +206,7 @@ mod tests {
         // 16 GiB: everything.
         assert_eq!((limit(9, 1 << 22, 4), limit(0, 1 << 22, 4)), (8, 64));
         for stack in Stack::all() {
-            let most = stack.limit(Sharers::new(1).share(u32::MAX as usize));
+            let most = stack.limit(Sharers::new(1).share(u32::MAX as usize, 0), || 0);
             assert!(most <= BASES[stack.index + 1] - BASES[stack.index]);
         }
     }
