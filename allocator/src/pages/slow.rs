@@ -336,7 +336,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             cpu.refills.fetch_add(1, Ordering::Relaxed);
             // One block, and as many more as make that one block of a larger order.
             #[expect(clippy::cast_possible_truncation, reason = "a batch is small")]
-            let batch = 1 << limit.clamp(2, BATCH as u32).ilog2();
+            let batch = 1 << (limit / 2 + 1).clamp(2, BATCH as u32).ilog2();
             let mut room = cpu.vacant(held, stack, batch - 1);
             let taken = Self::fill(&mut tree.zones, demand, node, held, &mut room);
             cpu.occupy(held, stack, &room);
