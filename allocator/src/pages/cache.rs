@@ -39,16 +39,16 @@ impl Entry {
     pub(super) fn is_cached(&self, order: Order) -> bool {
         // SAFETY: as in `turn`.
         let state = unsafe { self.state.as_ref() };
-        state.load(Ordering::Relaxed) == cached(order).to_byte()
+        PageState::from_byte(state.load(Ordering::Relaxed)).is(Kind::Cached, order)
     }
 
-    /// Turns the block from one state into another; says whether it was in that state.
+    /// Turns a block of that kind and order into something else; says whether it was one.
     #[inline]
-    pub(super) fn turn(&self, from: PageState, to: PageState) -> bool {
+    pub(super) fn turn(&self, from: Kind, order: Order, to: PageState) -> bool {
         // SAFETY: the state lies in a section's metadata, and a section with a page in a cache
         // is not removed.
         let state = unsafe { self.state.as_ref() };
-        let is_right = state.load(Ordering::Relaxed) == from.to_byte();
+        let is_right = PageState::from_byte(state.load(Ordering::Relaxed)).is(from, order);
         if is_right {
             state.store(to.to_byte(), Ordering::Relaxed);
         }
@@ -221,9 +221,13 @@ impl CpuPages {
     }
 
     /// Pages in the other stacks for the same memory.
+    #[inline]
     fn others(&self, stack: Stack) -> usize {
-        let pages = |stack: Stack| self.count(stack) << stack.order().log2();
-        stack.group().map(pages).sum::<usize>() - pages(stack)
+        let group = stack.group();
+        let tops = self.tops[group.clone()].iter().map(|top| top.load(Ordering::Relaxed));
+        let counts = tops.zip(&self.bases[group]).map(|(top, base)| top - base);
+        let all: usize = counts.enumerate().map(|(order, count)| (count as usize) << order).sum();
+        all - (self.count(stack) << stack.order().log2())
     }
 
     #[inline]

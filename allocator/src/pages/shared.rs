@@ -12,6 +12,7 @@ use super::request::{Demand, PageRequest, align_order};
 use super::section::SectionRef;
 use super::slow::DRAINS_OF_A_TRY;
 use super::stack::{Sharers, Stack};
+use super::state::Kind;
 use super::zone::Zone;
 use super::zones::Zones;
 use crate::percpu::CpuTable;
@@ -261,7 +262,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         let held = unsafe { cpu.lock.enter() }.ok()?;
         let order = stack.order();
         let entry = cpu.pop_if(&held, stack, |entry| {
-            entry.turn(cached(order), allocated(order))
+            entry.turn(Kind::Cached, order, allocated(order))
         })?;
         Some(entry.addr)
     }
@@ -274,7 +275,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
 
     /// Makes a block that was popped from a cache an allocated one.
     pub(super) fn take_out(&self, entry: Entry, order: Order) -> Option<usize> {
-        if entry.turn(cached(order), allocated(order)) {
+        if entry.turn(Kind::Cached, order, allocated(order)) {
             return Some(entry.addr);
         }
         self.report_corrupted(entry.addr);
@@ -309,7 +310,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         let (stack, order) = (stack.within(recent.group), stack.order());
         let entry = Entry::new(addr, state);
         cpu.push_if(held, stack, entry, |entry| {
-            entry.turn(allocated(order), cached(order))
+            entry.turn(Kind::Block, order, cached(order))
         })
     }
 

@@ -1,7 +1,7 @@
 //! What the caches cannot serve: filling and emptying them, the tree, the last resorts.
 
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::cache::{BATCH, CpuPages, Entry, Held, Vacant, allocated, cached, entry};
 use super::frame::{Order, Pfn};
@@ -11,7 +11,7 @@ use super::reclaim::ReclaimRequest;
 use super::request::{Demand, PageRequest};
 use super::shared::{FrameAllocator, Tree};
 use super::section::SectionRef;
-use super::state::PageState;
+use super::state::{Kind, PageState};
 use super::stack::{Share, Sharers, Stack};
 use super::zones::Zones;
 use crate::percpu::CpuTable;
@@ -86,7 +86,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
                 if surplus <= 1 {
                     return false;
                 }
-                cpu.drains.fetch_add(1, Ordering::Relaxed);
+                count_one(&cpu.drains);
                 self.spill(tree, cpu, held, stack, surplus);
             }
             Self::push_known(cpu, held, addr, stack)
@@ -152,7 +152,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         order: Order,
     ) -> Option<(SectionRef, Pfn)> {
         match self.locate(tree, entry.addr) {
-            Ok((section, pfn)) if entry.turn(cached(order), PageState::NOTHING) => {
+            Ok((section, pfn)) if entry.turn(Kind::Cached, order, PageState::NOTHING) => {
                 tree.recent = Some(section);
                 Some((section, pfn))
             }
@@ -333,7 +333,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             if limit == 0 || cpu.count(stack) != 0 {
                 return None;
             }
-            cpu.refills.fetch_add(1, Ordering::Relaxed);
+            count_one(&cpu.refills);
             // One block, and as many more as make that one block of a larger order.
             #[expect(clippy::cast_possible_truncation, reason = "a batch is small")]
             let batch = 1 << (limit / 2 + 1).clamp(2, BATCH as u32).ilog2();
@@ -434,6 +434,12 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     pub(crate) fn allocate_internal(&self, bytes: usize) -> Option<NonNull<u8>> {
         internal::<PAGE_SIZE>(&mut self.tree.0.lock().zones, bytes)
     }
+}
+
+/// Adds one to what only the holder of a CPU's lock writes: no atomic read-modify-write.
+#[inline]
+fn count_one(counter: &AtomicUsize) {
+    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
 
 /// A block for the allocator's own state.

@@ -1,5 +1,7 @@
 //! The stacks that a CPU has for blocks of its own: which there are, and how much each may hold.
 
+use core::ops::Range;
+
 use super::frame::Order;
 
 /// Orders 0 to 9 are cached: with 4 KiB pages, everything up to 2 MiB.
@@ -162,11 +164,14 @@ impl Stack {
             .flatten()
     }
 
-    /// The stacks of the same group.
+    /// The indices of the stacks for the same memory, by order.
     #[inline]
-    pub(super) fn group(self) -> impl Iterator<Item = Self> {
-        let low = self.index >= Group::LOW.0;
-        Order::all().filter_map(move |order| Self::of(order, low))
+    pub(super) const fn group(self) -> Range<usize> {
+        if self.index < ORDERS {
+            0..ORDERS
+        } else {
+            ORDERS..STACKS
+        }
     }
 
     #[inline]

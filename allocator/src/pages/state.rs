@@ -73,6 +73,15 @@ impl PageState {
         }
     }
 
+    /// Is it this one? To take the kind off and compare the order is one instruction less than to compare with the
+    /// whole.
+    #[inline]
+    pub(crate) const fn is(self, kind: Kind, order: Order) -> bool {
+        #[expect(clippy::cast_possible_truncation, reason = "an order has five bits")]
+        let order = order.log2() as u8;
+        self.0 ^ (kind as u8) << ORDER_BITS == order
+    }
+
     /// The order of the block that begins here; meaningless for [`Kind::Nothing`].
     #[inline]
     pub(crate) fn order(self) -> Order {
@@ -98,6 +107,7 @@ mod tests {
             for order in Order::all() {
                 let state = PageState::from_byte(PageState::new(kind, order).to_byte());
                 assert_eq!((state.kind(), state.order()), (kind, order));
+                assert!(state.is(kind, order) && !state.is(Kind::Nothing, order));
             }
         }
         assert_eq!(PageState::from_byte(0).kind(), Kind::Nothing);

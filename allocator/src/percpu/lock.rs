@@ -65,16 +65,14 @@ impl<T> BiasedLock<T> {
     /// context but interrupt handlers runs on this CPU, until the guard is gone.
     #[inline]
     pub(crate) unsafe fn enter(&self) -> Result<OwnerGuard<'_, T>, Refused> {
-        if self.active.load(Ordering::Relaxed) {
-            return Err(Refused::Nested);
-        }
+        // Where the owner is inside, this changes nothing. One look at both flags instead of two.
+        let is_nested = self.active.load(Ordering::Relaxed);
         self.active.store(true, Ordering::Relaxed);
         // Either this CPU sees the claim below, or the claimer, behind its heavy barrier, sees
         // `active`.
         light_barrier();
-        if self.claimed.load(Ordering::Acquire) {
-            self.active.store(false, Ordering::Release);
-            return Err(Refused::Claimed);
+        if is_nested | self.claimed.load(Ordering::Acquire) {
+            return Err(self.refuse(is_nested));
         }
         Ok(OwnerGuard {
             lock: self,
@@ -82,6 +80,16 @@ impl<T> BiasedLock<T> {
             value: self.value.get_mut(),
             not_send: PhantomData,
         })
+    }
+
+    /// Says why the owner is turned away.
+    #[inline]
+    fn refuse(&self, is_nested: bool) -> Refused {
+        if is_nested {
+            return Refused::Nested;
+        }
+        self.active.store(false, Ordering::Release);
+        Refused::Claimed
     }
 
     /// Is the owner inside? On the owner's CPU: did the caller interrupt it?
