@@ -4,57 +4,14 @@
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
-use super::frame::{Order, Pfn};
+use super::entry::Entry;
 use super::section::SectionRef;
 use super::stack::{BASES, ENTRIES, Group, STACKS, Share, Stack};
-use super::state::{Kind, PageState};
 use super::zone::Zone;
 use crate::percpu::BiasedLock;
 
 /// The most blocks that move between a cache and the tree under one hold of the lock.
 pub(super) const BATCH: usize = 32;
-
-/// A cached block: its address, and where its state is.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Entry {
-    pub(super) addr: usize,
-    state: NonNull<AtomicU8>,
-}
-
-impl Entry {
-    pub(super) const NONE: Self = Self {
-        addr: 0,
-        state: NonNull::dangling(),
-    };
-
-    #[inline]
-    pub(super) fn new(addr: usize, state: &AtomicU8) -> Self {
-        Self {
-            addr,
-            state: NonNull::from(state),
-        }
-    }
-
-    /// Is the block in the state that a cached one has?
-    pub(super) fn is_cached(&self, order: Order) -> bool {
-        // SAFETY: as in `turn`.
-        let state = unsafe { self.state.as_ref() };
-        PageState::from_byte(state.load(Ordering::Relaxed)).is(Kind::Cached, order)
-    }
-
-    /// Turns a block of that kind and order into something else; says whether it was one.
-    #[inline]
-    pub(super) fn turn(&self, from: Kind, order: Order, to: PageState) -> bool {
-        // SAFETY: the state lies in a section's metadata, and a section with a page in a cache
-        // is not removed.
-        let state = unsafe { self.state.as_ref() };
-        let is_right = PageState::from_byte(state.load(Ordering::Relaxed)).is(from, order);
-        if is_right {
-            state.store(to.to_byte(), Ordering::Relaxed);
-        }
-        is_right
-    }
-}
 
 /// The part of a section that a CPU has freed pages in lately, with what a free needs to know.
 #[derive(Clone, Copy)]
@@ -224,9 +181,14 @@ impl CpuPages {
     #[inline]
     fn others(&self, stack: Stack) -> usize {
         let group = stack.group();
-        let tops = self.tops[group.clone()].iter().map(|top| top.load(Ordering::Relaxed));
+        let tops = self.tops[group.clone()]
+            .iter()
+            .map(|top| top.load(Ordering::Relaxed));
         let counts = tops.zip(&self.bases[group]).map(|(top, base)| top - base);
-        let all: usize = counts.enumerate().map(|(order, count)| (count as usize) << order).sum();
+        let all: usize = counts
+            .enumerate()
+            .map(|(order, count)| (count as usize) << order)
+            .sum();
         all - (self.count(stack) << stack.order().log2())
     }
 
@@ -409,22 +371,4 @@ impl Vacant {
         // SAFETY: what is at or above a base and below an end is one of the stack's entries.
         unsafe { held.set_entry(self.next, entry) };
     }
-}
-
-/// The state that a block of `order` has in a cache.
-#[inline]
-pub(super) const fn cached(order: Order) -> PageState {
-    PageState::new(Kind::Cached, order)
-}
-
-/// The state that it has outside.
-#[inline]
-pub(super) const fn allocated(order: Order) -> PageState {
-    PageState::new(Kind::Block, order)
-}
-
-/// An entry for a block of a section.
-#[inline]
-pub(super) fn entry<const PAGE_SIZE: usize>(section: SectionRef, pfn: Pfn) -> Entry {
-    Entry::new(section.addr::<PAGE_SIZE>(pfn), section.state_byte(pfn))
 }

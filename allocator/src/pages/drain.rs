@@ -7,7 +7,8 @@
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 
-use super::cache::{BATCH, CpuPages, Entry, Held};
+use super::cache::{BATCH, CpuPages, Held};
+use super::entry::Entry;
 use super::pin::{Moving, is_moving};
 use super::shared::{FrameAllocator, Tree};
 use super::stack::Stack;

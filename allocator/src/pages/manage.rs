@@ -3,7 +3,8 @@
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
-use super::cache::{BATCH, Entry};
+use super::cache::BATCH;
+use super::entry::Entry;
 use super::frame::Order;
 use super::info::{BuddyInfo, CpuInfo, ManagedSection};
 use super::node::{MAX_NODES, Node, NodeInfo};

@@ -12,7 +12,7 @@
 //! - [`zones`] chooses the section that serves a request.
 //! - [`BuddyAllocator`] is all of it for one owner.
 //! - [`FrameAllocator`] is all of it for all CPUs: the same behind a lock, with a [`cache`] of
-//!   pages for every CPU in front, a [`stack`] for each order ([`shared`], and [`slow`] behind it),
+//!   pages for every CPU in front, a [`stack`] for each order ([`shared`], and [`slow`] behind it), which [`refill`] fills and empties, and
 //!   which others can [`drain`], all at once in a [`pass`]. [`Frames`] owns what it allocates, [`reclaim`] asks others for
 //!   memory.
 
@@ -22,6 +22,7 @@ mod buddy;
 mod cache;
 mod choose;
 mod drain;
+mod entry;
 mod frame;
 mod handle;
 mod index;
@@ -35,6 +36,7 @@ mod pass;
 mod pin;
 mod place;
 mod reclaim;
+mod refill;
 mod region;
 mod request;
 mod section;

@@ -2,7 +2,8 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
-use super::cache::{CpuPages, Entry, Held, Recent, allocated, cached};
+use super::cache::{CpuPages, Held, Recent};
+use super::entry::{Entry, allocated, cached};
 use super::frame::{Order, Pfn};
 use super::index::SectionIndex;
 use super::node::Node;

@@ -28,7 +28,7 @@ impl Group {
 
 /// How many blocks a stack holds at most.
 const CAPACITY: [u32; STACKS] = [
-    64, 32, 32, 32, 32, 16, 16, 16, 16, 16, // any memory
+    64, 32, 32, 64, 32, 16, 16, 16, 16, 16, // any memory
     24, 8, 8, 4, 2, 2, 2, 2, 2, 2, // low memory
 ];
 
@@ -36,10 +36,11 @@ const CAPACITY: [u32; STACKS] = [
 /// is in caches does not merge.
 const SHARE: u64 = 16;
 
-/// How many times that it may have while the others have nothing.
+/// A stack may have so many times that while the CPU's other stacks have nothing, and less by what they have.
 const SOLE: u64 = 4;
 
-/// A single CPU keeps one block of this share of all memory where nothing is free: it gives it back for nothing.
+/// A CPU that is the only one keeps one block of at most this share of all memory even where nothing is free: to have it
+/// given back takes no barrier.
 const LEAST: u64 = 16;
 
 /// What a CPU may have in its stacks, in pages.
@@ -47,9 +48,9 @@ const LEAST: u64 = 16;
 pub(super) struct Share {
     /// In each stack.
     each: u64,
-    /// In one, as far as there is nothing in others.
+    /// In one, less what there is in the others.
     sole: u64,
-    /// One block of that many pages, however little is free.
+    /// In one block, however little is free.
     least: u64,
 }
 
@@ -82,7 +83,11 @@ impl Sharers {
         Share {
             each,
             sole: each * SOLE,
-            least: if self.cpus == 1 { managed as u64 / LEAST } else { 0 },
+            least: if self.cpus == 1 {
+                managed as u64 / LEAST
+            } else {
+                0
+            },
         }
     }
 }
@@ -198,22 +203,44 @@ impl Stack {
 mod tests {
     use super::*;
 
+    /// How many blocks a CPU may keep of an order.
+    fn limit(order: u32, share: Share, others: usize) -> u32 {
+        let stack = Stack::of(Order::new(order).unwrap(), false).unwrap();
+        stack.limit(share, || others)
+    }
+
     #[test]
-    fn a_cpu_keeps_a_small_share_of_what_is_free() {
-        let limit = |order, pages, cpus| {
-            Stack::of(Order::new(order).unwrap(), false)
-                .unwrap()
-                .limit(Sharers::new(cpus).share(pages, 0), || usize::MAX)
-        };
+    fn a_cpu_keeps_a_small_share_of_what_is_free_in_each_stack() {
+        let limit = |order, pages, cpus| limit(order, Sharers::new(cpus).share(pages, 0), pages);
         // 16 MiB: nothing of 2 MiB, some single pages.
         assert_eq!((limit(9, 1 << 12, 1), limit(0, 1 << 12, 1)), (0, 64));
         assert_eq!(limit(0, 1 << 12, 32), 8);
         // 16 GiB: everything.
-        assert_eq!((limit(9, 1 << 22, 4), limit(0, 1 << 22, 4)), (8, 64));
+        assert_eq!((limit(9, 1 << 22, 4), limit(0, 1 << 22, 4)), (16, 64));
         for stack in Stack::all() {
             let most = stack.limit(Sharers::new(1).share(u32::MAX as usize, 0), || 0);
             assert!(most <= BASES[stack.index + 1] - BASES[stack.index]);
         }
+    }
+
+    #[test]
+    fn a_cpu_keeps_more_of_one_order_while_it_has_nothing_else() {
+        // A quarter of 16 MiB, less what there is in other stacks.
+        let share = Sharers::new(1).share(1 << 12, 0);
+        assert_eq!(limit(6, share, 0), 16);
+        assert_eq!(limit(6, share, 512), 8);
+        assert_eq!(limit(6, share, 1024), 4);
+        assert_eq!(limit(6, Sharers::new(4).share(1 << 12, 0), 0), 4);
+    }
+
+    #[test]
+    fn a_single_cpu_keeps_one_block_where_nothing_is_free() {
+        // Of at most a sixteenth of 2 MiB.
+        let share = Sharers::new(1).share(0, 1 << 9);
+        for order in 0..10 {
+            assert_eq!(limit(order, share, 0), u32::from(order <= 5));
+        }
+        assert_eq!(limit(0, Sharers::new(2).share(0, 1 << 9), 0), 0);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod model;
 mod nodes;
 mod platform;
 mod reclaim;
+mod refill;
 mod sections;
 mod sequences;
 mod shared;

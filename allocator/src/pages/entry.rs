@@ -1,0 +1,68 @@
+//! A block in a CPU's cache, and the states that it goes through.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use super::frame::{Order, Pfn};
+use super::section::SectionRef;
+use super::state::{Kind, PageState};
+
+/// A cached block: its address, and where its state is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    pub(super) addr: usize,
+    pub(super) state: NonNull<AtomicU8>,
+}
+
+impl Entry {
+    pub(super) const NONE: Self = Self {
+        addr: 0,
+        state: NonNull::dangling(),
+    };
+
+    #[inline]
+    pub(super) fn new(addr: usize, state: &AtomicU8) -> Self {
+        Self {
+            addr,
+            state: NonNull::from(state),
+        }
+    }
+
+    /// Is the block in the state that a cached one has?
+    pub(super) fn is_cached(&self, order: Order) -> bool {
+        // SAFETY: as in `turn`.
+        let state = unsafe { self.state.as_ref() };
+        PageState::from_byte(state.load(Ordering::Relaxed)).is(Kind::Cached, order)
+    }
+
+    /// Turns a block of that kind and order into something else; says whether it was one.
+    #[inline]
+    pub(super) fn turn(&self, from: Kind, order: Order, to: PageState) -> bool {
+        // SAFETY: the state lies in a section's metadata, and a section with a page in a cache
+        // is not removed.
+        let state = unsafe { self.state.as_ref() };
+        let is_right = PageState::from_byte(state.load(Ordering::Relaxed)).is(from, order);
+        if is_right {
+            state.store(to.to_byte(), Ordering::Relaxed);
+        }
+        is_right
+    }
+}
+
+/// The state that a block of `order` has in a cache.
+#[inline]
+pub(super) const fn cached(order: Order) -> PageState {
+    PageState::new(Kind::Cached, order)
+}
+
+/// The state that it has outside.
+#[inline]
+pub(super) const fn allocated(order: Order) -> PageState {
+    PageState::new(Kind::Block, order)
+}
+
+/// An entry for a block of a section.
+#[inline]
+pub(super) fn entry<const PAGE_SIZE: usize>(section: SectionRef, pfn: Pfn) -> Entry {
+    Entry::new(section.addr::<PAGE_SIZE>(pfn), section.state_byte(pfn))
+}

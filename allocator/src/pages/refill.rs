@@ -1,0 +1,204 @@
+//! Filling a CPU's stacks from the tree, and emptying them into it.
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use super::cache::{BATCH, CpuPages, Held, Vacant};
+use super::entry::{Entry, allocated, cached, entry};
+use super::frame::{Order, Pfn};
+use super::node::Node;
+use super::request::Demand;
+use super::section::SectionRef;
+use super::shared::{FrameAllocator, Tree};
+use super::stack::{Share, Stack};
+use super::state::{Kind, PageState};
+use super::zones::Zones;
+use crate::{AllocError, AllocResult, Platform};
+
+impl<const PAGE_SIZE: usize> Tree<PAGE_SIZE> {
+    /// How much a stack of a CPU may hold now.
+    #[inline]
+    pub(super) fn share(&self) -> Share {
+        self.sharers
+            .share(self.zones.total_free(), self.zones.total_pages())
+    }
+}
+
+impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
+    /// Puts a block into this CPU's cache where [`push`](Self::push) did not because of the address or the count.
+    pub(super) fn free_to_cache(&self, addr: usize, count: usize, stack: Stack) -> bool {
+        let pushed = self.with_own(|cpu, held| {
+            let is_tried =
+                count == stack.order().pages() && held.recent.state::<PAGE_SIZE>(addr).is_some();
+            !is_tried && self.push_to(cpu, held, addr, stack)
+        });
+        pushed.unwrap_or(false)
+    }
+
+    /// Puts a block into this CPU's cache after making room there, if that is all it takes.
+    pub(super) fn free_with_spill(
+        &self,
+        tree: &mut Tree<PAGE_SIZE>,
+        addr: usize,
+        stack: Stack,
+    ) -> bool {
+        self.ensure_cpu(tree);
+        self.with_own(|cpu, held| {
+            if !self.knows(held, addr) {
+                return false;
+            }
+            let stack = stack.within(held.recent.group);
+            if cpu.is_full(held, stack) {
+                cpu.set_limit(held, stack, tree.share());
+            }
+            if cpu.is_full(held, stack) {
+                let surplus = cpu.surplus(held, stack);
+                // To free one for another takes longer than to free that one.
+                if surplus <= 1 {
+                    return false;
+                }
+                count_one(&cpu.drains);
+                self.spill(tree, cpu, held, stack, surplus);
+            }
+            Self::push_known(cpu, held, addr, stack)
+        })
+        .unwrap_or(false)
+    }
+
+    /// Gives up to `limit` of the oldest blocks of a stack back to the tree, at most a batch; returns how many.
+    pub(super) fn spill(
+        &self,
+        tree: &mut Tree<PAGE_SIZE>,
+        cpu: &CpuPages,
+        held: &mut Held,
+        stack: Stack,
+        limit: usize,
+    ) -> usize {
+        let moved = cpu.count(stack).min(limit).min(BATCH);
+        self.put_back(tree, cpu.entries(held, stack).take(moved), stack.order());
+        cpu.drop_oldest(held, stack, moved);
+        moved
+    }
+
+    /// Frees blocks that are taken out of a cache. Those that follow each other go back as one run, up or down.
+    pub(super) fn put_back(
+        &self,
+        tree: &mut Tree<PAGE_SIZE>,
+        entries: impl Iterator<Item = Entry>,
+        order: Order,
+    ) {
+        let mut run: Option<(SectionRef, Pfn, Pfn)> = None;
+        for entry in entries {
+            tree.arrivals += 1;
+            let Some((section, pfn)) = self.take_back(tree, &entry, order) else {
+                continue;
+            };
+            let end = pfn.add(order.pages());
+            run = match run {
+                Some((same, first, limit)) if same == section && pfn == limit => {
+                    Some((section, first, end))
+                }
+                Some((same, first, limit)) if same == section && end == first => {
+                    Some((section, pfn, limit))
+                }
+                done => {
+                    if let Some((section, first, limit)) = done {
+                        tree.zones.free_cached(section, first, limit, order);
+                    }
+                    Some((section, pfn, end))
+                }
+            };
+        }
+        if let Some((section, first, limit)) = run {
+            tree.zones.free_cached(section, first, limit, order);
+        }
+    }
+
+    /// The place of a block that was in a cache, which is in none now.
+    #[inline]
+    fn take_back(
+        &self,
+        tree: &mut Tree<PAGE_SIZE>,
+        entry: &Entry,
+        order: Order,
+    ) -> Option<(SectionRef, Pfn)> {
+        match self.locate(tree, entry.addr) {
+            Ok((section, pfn)) if entry.turn(Kind::Cached, order, PageState::NOTHING) => {
+                tree.recent = Some(section);
+                Some((section, pfn))
+            }
+            // Reported by whoever asks: not with the lock held.
+            _ => {
+                self.count_corrupted();
+                None
+            }
+        }
+    }
+
+    /// Takes a block and fills this CPU's empty stack, if it may have something.
+    #[inline]
+    pub(super) fn refill(
+        &self,
+        tree: &mut Tree<PAGE_SIZE>,
+        demand: &Demand,
+        node: Node,
+        stack: Stack,
+    ) -> Option<AllocResult<(SectionRef, Pfn)>> {
+        let share = tree.share();
+        // Interrupts are masked by the lock of the tree, so this CPU is pinned.
+        self.with_own(|cpu, held| {
+            let limit = cpu.set_limit(held, stack, share);
+            if limit == 0 || cpu.count(stack) != 0 {
+                return None;
+            }
+            count_one(&cpu.refills);
+            // One block, and as many more as make that one block of a larger order.
+            #[expect(clippy::cast_possible_truncation, reason = "a batch is small")]
+            let batch = 1 << (limit / 2 + 1).clamp(2, BATCH as u32).ilog2();
+            let mut room = cpu.vacant(held, stack, batch - 1);
+            let taken = Self::fill(&mut tree.zones, demand, node, held, &mut room);
+            cpu.occupy(held, stack, &room);
+            Some(taken)
+        })?
+    }
+
+    /// Takes a block, and others for the room in this CPU's cache: a large block that is split for them is
+    /// split once. The lowest ones are to be taken first, so that memory stays together at the high end.
+    #[inline(never)]
+    fn fill(
+        zones: &mut Zones<PAGE_SIZE>,
+        demand: &Demand,
+        node: Node,
+        held: &mut Held,
+        room: &mut Vacant,
+    ) -> AllocResult<(SectionRef, Pfn)> {
+        let mut first = None;
+        let mut wanted = room.len() as usize + 1;
+        while wanted != 0 {
+            let most = Order::within(wanted << demand.order.log2()).unwrap_or(demand.order);
+            let (section, pfn, pages) = match zones.allocate_up_to(demand, most, node) {
+                Ok(taken) => taken,
+                Err(error) => return first.ok_or(error),
+            };
+            let blocks = (0..pages)
+                .step_by(demand.order.pages())
+                .map(|page| pfn.add(page));
+            for pfn in blocks {
+                wanted -= 1;
+                if first.is_none() {
+                    section.set_state(pfn, allocated(demand.order));
+                    first = Some((section, pfn));
+                } else {
+                    section.set_state(pfn, cached(demand.order));
+                    room.put(held, entry::<PAGE_SIZE>(section, pfn));
+                }
+            }
+        }
+        first.ok_or(AllocError::NoMemory)
+    }
+}
+
+/// Adds one to what only the holder of a CPU's lock writes: no atomic read-modify-write.
+#[inline]
+fn count_one(counter: &AtomicUsize) {
+    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}

@@ -1,0 +1,118 @@
+//! What comes into a CPU's cache in batches, and what leaves it so.
+
+use std::vec::Vec;
+
+use super::shared::{Shared, assert_recovered, free, on, shared, take_all};
+use super::{GIB, MIB, Memory, PAGE};
+
+/// Pages of a section that have never been used, with a cache for CPU 0.
+fn fresh(memory: &Memory) -> Shared {
+    let frames = shared(memory, GIB);
+    let page = frames.alloc_pages(1, 0).unwrap();
+    free(&frames, page, 1);
+    frames
+}
+
+fn batches(frames: &Shared) -> usize {
+    let cpu = frames.cpu_info(0).unwrap();
+    cpu.refills + cpu.drains
+}
+
+#[test]
+fn a_cpu_that_uses_almost_all_it_may_keep_comes_to_rest() {
+    let memory = Memory::new(256 * MIB);
+    let frames = fresh(&memory);
+    for (order, most) in [(0, 60), (3, 60), (5, 14), (6, 14)] {
+        for used in 1..=most {
+            frames.drain_all();
+            let group = || {
+                let blocks: Vec<usize> = (0..used)
+                    .map(|_| frames.alloc_pages(1 << order, 0).unwrap())
+                    .collect();
+                blocks
+                    .iter()
+                    .for_each(|addr| free(&frames, *addr, 1 << order));
+            };
+            (0..40).for_each(|_| group());
+            let before = batches(&frames);
+            (0..10).for_each(|_| group());
+            assert_eq!(batches(&frames), before, "{used} blocks of order {order}");
+        }
+    }
+    assert_recovered(&frames);
+}
+
+#[test]
+fn blocks_merge_in_whatever_order_they_leave_a_cache() {
+    let memory = Memory::new(32 * MIB);
+    let frames = fresh(&memory);
+    frames.drain_all();
+    let whole = *frames.buddyinfo().zones().next().unwrap();
+    for order in [0, 1, 3] {
+        for turn in [1, 3, 5, 7, 511] {
+            let mut blocks: Vec<usize> = (0..512)
+                .map(|_| frames.alloc_pages(1 << order, 0).unwrap())
+                .collect();
+            blocks.sort_unstable();
+            // Up, down, and in steps.
+            for i in 0..512 {
+                free(&frames, blocks[i * turn % 512], 1 << order);
+            }
+            frames.validate().unwrap();
+            assert_recovered(&frames);
+            assert_eq!(*frames.buddyinfo().zones().next().unwrap(), whole);
+        }
+    }
+}
+
+#[test]
+fn a_run_ends_where_its_section_does() {
+    let memory = Memory::new(32 * MIB);
+    let frames = Shared::new();
+    // Neighbours by their addresses, far from each other by their frames, and the other way round.
+    for (offset, phys) in [
+        (0, GIB),
+        (8 * MIB, 3 * GIB),
+        (16 * MIB, GIB + 8 * MIB as u64),
+    ] {
+        let part = memory.part(offset, 8 * MIB);
+        // SAFETY: the memory outlives the allocator.
+        unsafe { frames.add_region_at(part, phys) }.unwrap();
+    }
+    for _ in 0..3 {
+        let mut all = take_all(&frames);
+        all.sort_unstable();
+        all.iter().for_each(|addr| free(&frames, *addr, 1));
+        frames.validate().unwrap();
+        assert_recovered(&frames);
+    }
+}
+
+#[test]
+fn the_last_page_is_freed_and_taken_without_the_tree() {
+    let memory = Memory::new(2 * MIB);
+    let frames = fresh(&memory);
+    let mut all = take_all(&frames);
+    let mut last = all.pop().unwrap();
+    free(&frames, last, 1);
+    last = frames.alloc_pages(1, 0).unwrap();
+    let before = batches(&frames);
+    for _ in 0..100 {
+        free(&frames, last, 1);
+        assert_eq!(frames.cached_pages(), 1);
+        last = frames.alloc_pages(1, 0).unwrap();
+    }
+    assert_eq!(batches(&frames), before);
+    // For others it is there all the same.
+    free(&frames, last, 1);
+    last = on(1, || frames.alloc_pages(1, 0)).unwrap();
+    free(&frames, last, 1);
+    all.iter().for_each(|addr| free(&frames, *addr, 1));
+    assert_eq!(
+        frames
+            .alloc_pages(64, 64 * PAGE)
+            .map(|addr| free(&frames, addr, 64)),
+        Ok(())
+    );
+    assert_recovered(&frames);
+}
