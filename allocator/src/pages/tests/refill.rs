@@ -20,9 +20,10 @@ fn batches(frames: &Shared) -> usize {
 
 #[test]
 fn a_cpu_that_uses_almost_all_it_may_keep_comes_to_rest() {
-    let memory = Memory::new(256 * MIB);
+    let memory = Memory::new(64 * MIB);
     let frames = fresh(&memory);
-    for (order, most) in [(0, 60), (3, 60), (5, 14), (6, 14)] {
+    // Of 2 MiB, seven may be kept.
+    for (order, most) in [(0, 60), (3, 60), (6, 14), (9, 6)] {
         for used in 1..=most {
             frames.drain_all();
             let group = || {
@@ -62,29 +63,6 @@ fn blocks_merge_in_whatever_order_they_leave_a_cache() {
             assert_recovered(&frames);
             assert_eq!(*frames.buddyinfo().zones().next().unwrap(), whole);
         }
-    }
-}
-
-#[test]
-fn a_run_ends_where_its_section_does() {
-    let memory = Memory::new(32 * MIB);
-    let frames = Shared::new();
-    // Neighbours by their addresses, far from each other by their frames, and the other way round.
-    for (offset, phys) in [
-        (0, GIB),
-        (8 * MIB, 3 * GIB),
-        (16 * MIB, GIB + 8 * MIB as u64),
-    ] {
-        let part = memory.part(offset, 8 * MIB);
-        // SAFETY: the memory outlives the allocator.
-        unsafe { frames.add_region_at(part, phys) }.unwrap();
-    }
-    for _ in 0..3 {
-        let mut all = take_all(&frames);
-        all.sort_unstable();
-        all.iter().for_each(|addr| free(&frames, *addr, 1));
-        frames.validate().unwrap();
-        assert_recovered(&frames);
     }
 }
 
