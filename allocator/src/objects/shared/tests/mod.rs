@@ -2,6 +2,7 @@
 
 mod counts;
 mod defects;
+mod handlers;
 mod kept;
 mod single;
 mod storm;
