@@ -92,7 +92,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     }
 
     /// Gets a page for more batches behind this CPU's magazine, if it is full of what may stay, and not too
-    /// much is there already.
+    /// much is there already. Returns whether it is worth while to try again.
     fn extend(
         &self,
         frames: &FrameAllocator<P, PAGE_SIZE>,
@@ -108,7 +108,9 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
                     .then(|| reserve.wants_another::<PAGE_SIZE>(class))?
             })
         };
-        if wanted.is_none_or(|bytes| bytes > frames.free_bytes_per_cpu() / SHARE) {
+        let Some(wanted) = wanted else { return false };
+        let most = frames.free_bytes_per_cpu() / SHARE;
+        if wanted > most {
             return false;
         }
         let Ok(page) = frames.try_allocate(&PageRequest::new(1)) else {
@@ -117,14 +119,17 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         let unused = {
             let pinned = Pinned::<P>::new();
             self.own_turn(cpu, &pinned).map_or(Some(page), |turn| {
+                let reserve = &turn.magazines.reserve;
+                reserve.allow(most);
                 // SAFETY: the page was just allocated for this.
-                unsafe { turn.magazines.reserve.add_blank(page) }.err()
+                unsafe { reserve.add_blank(page) }.err()
             })
         };
+        // There may be one already, and now it may be used.
         if let Some(page) = unused {
             give_pages(frames, page, 1);
         }
-        unused.is_none()
+        true
     }
 
     /// Makes room in this CPU's magazine for the object at `addr`, if need be by bringing a batch back to its

@@ -50,6 +50,8 @@ pub(super) struct Reserve {
     /// How many objects fit on all sheets, and how many bytes these are.
     room: AtomicUsize,
     bytes: AtomicUsize,
+    /// How many bytes they may be: pages of small objects can become such of large ones.
+    most_bytes: AtomicUsize,
     /// How many batches to let go before asking for another page.
     patience: AtomicUsize,
 }
@@ -84,6 +86,11 @@ impl Reserve {
         let more = capacity::<PAGE_SIZE>(class);
         let may = self.len(class) + more <= MOST_OBJECTS && get(&self.room) + more <= MOST_OF_ALL;
         may.then(|| get(&self.bytes) + more * class.size())
+    }
+
+    /// Says how many bytes of objects may be kept.
+    pub(super) fn allow(&self, bytes: usize) {
+        set(&self.most_bytes, bytes);
     }
 
     /// Takes a page for the next sheet.
@@ -131,10 +138,12 @@ impl Reserve {
         true
     }
 
-    /// Lays the next sheet on a pile, if there is a page for it.
+    /// Lays the next sheet on a pile, if there is a page for it, and so much may be kept.
     fn begin_sheet<const PAGE_SIZE: usize>(&self, class: SizeClass) -> Option<Sheet<'_>> {
         let pile = &self.piles[class.index()];
-        let bytes = self.bytes_with_another::<PAGE_SIZE>(class)?;
+        let bytes = self
+            .bytes_with_another::<PAGE_SIZE>(class)
+            .filter(|bytes| *bytes <= get(&self.most_bytes))?;
         let page = self.take_blank()?;
         // SAFETY: the page was the reserve's, and is for a sheet.
         let sheet = unsafe { self.sheet::<PAGE_SIZE>(page, class) }?;
@@ -245,7 +254,8 @@ mod tests {
             let start = memory.as_mut_ptr().expose_provenance();
             let first = start.next_multiple_of(PAGE);
             // SAFETY: zeroes are a reserve of nothing.
-            let reserve = unsafe { core::mem::zeroed() };
+            let reserve: Reserve = unsafe { core::mem::zeroed() };
+            reserve.allow(usize::MAX);
             Self {
                 reserve,
                 pages: (0..pages).map(|page| first + page * PAGE).collect(),
