@@ -172,24 +172,9 @@ impl CpuPages {
     /// Sets how many blocks this CPU may keep in a stack, and returns that.
     #[inline]
     pub(super) fn set_limit(&self, held: &mut Held, stack: Stack, share: Share) -> u32 {
-        let limit = stack.limit(share, || self.others(stack));
+        let limit = stack.limit(share);
         held.ends[stack.index()] = self.base(stack) + limit;
         limit
-    }
-
-    /// Pages in the other stacks for the same memory.
-    #[inline]
-    fn others(&self, stack: Stack) -> usize {
-        let group = stack.group();
-        let tops = self.tops[group.clone()]
-            .iter()
-            .map(|top| top.load(Ordering::Relaxed));
-        let counts = tops.zip(&self.bases[group]).map(|(top, base)| top - base);
-        let all: usize = counts
-            .enumerate()
-            .map(|(order, count)| (count as usize) << order)
-            .sum();
-        all - (self.count(stack) << stack.order().log2())
     }
 
     #[inline]

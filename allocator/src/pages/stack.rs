@@ -1,7 +1,5 @@
 //! The stacks that a CPU has for blocks of its own: which there are, and how much each may hold.
 
-use core::ops::Range;
-
 use super::frame::Order;
 
 /// Orders 0 to 9 are cached: with 4 KiB pages, everything up to 2 MiB.
@@ -36,20 +34,16 @@ const CAPACITY: [u32; STACKS] = [
 /// is in caches does not merge.
 const SHARE: u64 = 16;
 
-/// A stack may have so many times that while the CPU's other stacks have nothing, and less by what they have.
-const SOLE: u64 = 4;
-
-/// A CPU that is the only one keeps one block of at most this share of all memory even where nothing is free: to have it
-/// given back takes no barrier.
+/// A CPU that is the only one keeps one block of at most this share of all memory, and at most so many pages, even where
+/// nothing is free: to have it given back takes no barrier.
 const LEAST: u64 = 16;
+const MOST_AT_LEAST: u64 = 64;
 
 /// What a CPU may have in its stacks, in pages.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Share {
     /// In each stack.
     each: u64,
-    /// In one, less what there is in the others.
-    sole: u64,
     /// In one block, however little is free.
     least: u64,
 }
@@ -77,14 +71,13 @@ impl Sharers {
 
     /// The share of each when so many pages are free of so many.
     #[inline]
-    pub(super) const fn share(self, free: usize, managed: usize) -> Share {
+    pub(super) fn share(self, free: usize, managed: usize) -> Share {
         // The number of a frame has 32 bits, so the product has no more than 64.
         let each = (free as u64 * self.factor) >> u32::BITS;
         Share {
             each,
-            sole: each * SOLE,
             least: if self.cpus == 1 {
-                managed as u64 / LEAST
+                (managed as u64 / LEAST).min(MOST_AT_LEAST)
             } else {
                 0
             },
@@ -169,33 +162,17 @@ impl Stack {
             .flatten()
     }
 
-    /// The indices of the stacks for the same memory, by order.
-    #[inline]
-    pub(super) const fn group(self) -> Range<usize> {
-        if self.index < ORDERS {
-            0..ORDERS
-        } else {
-            ORDERS..STACKS
-        }
-    }
-
     #[inline]
     pub(super) const fn order(self) -> Order {
         self.order
     }
 
-    /// How many blocks a CPU may keep here whose other stacks have `others` pages.
+    /// How many blocks a CPU may keep here.
     #[inline]
-    pub(super) fn limit(self, share: Share, others: impl FnOnce() -> usize) -> u32 {
-        let capacity = CAPACITY[self.index];
+    pub(super) fn limit(self, share: Share) -> u32 {
         let blocks = |pages: u64| u32::try_from(pages >> self.order.log2()).unwrap_or(u32::MAX);
-        let mut limit = blocks(share.each);
-        if limit < capacity {
-            limit = limit
-                .max(blocks(share.sole.saturating_sub(others() as u64)))
-                .max(blocks(share.least).min(1));
-        }
-        limit.min(capacity)
+        let least = blocks(share.least).min(1);
+        blocks(share.each).max(least).min(CAPACITY[self.index])
     }
 }
 
@@ -204,33 +181,23 @@ mod tests {
     use super::*;
 
     /// How many blocks a CPU may keep of an order.
-    fn limit(order: u32, share: Share, others: usize) -> u32 {
+    fn limit(order: u32, share: Share) -> u32 {
         let stack = Stack::of(Order::new(order).unwrap(), false).unwrap();
-        stack.limit(share, || others)
+        stack.limit(share)
     }
 
     #[test]
     fn a_cpu_keeps_a_small_share_of_what_is_free_in_each_stack() {
-        let limit = |order, pages, cpus| limit(order, Sharers::new(cpus).share(pages, 0), pages);
+        let limit = |order, pages, cpus| limit(order, Sharers::new(cpus).share(pages, 0));
         // 16 MiB: nothing of 2 MiB, some single pages.
         assert_eq!((limit(9, 1 << 12, 1), limit(0, 1 << 12, 1)), (0, 64));
         assert_eq!(limit(0, 1 << 12, 32), 8);
         // 16 GiB: everything.
         assert_eq!((limit(9, 1 << 22, 4), limit(0, 1 << 22, 4)), (16, 64));
         for stack in Stack::all() {
-            let most = stack.limit(Sharers::new(1).share(u32::MAX as usize, 0), || 0);
+            let most = stack.limit(Sharers::new(1).share(u32::MAX as usize, 0));
             assert!(most <= BASES[stack.index + 1] - BASES[stack.index]);
         }
-    }
-
-    #[test]
-    fn a_cpu_keeps_more_of_one_order_while_it_has_nothing_else() {
-        // A quarter of 16 MiB, less what there is in other stacks.
-        let share = Sharers::new(1).share(1 << 12, 0);
-        assert_eq!(limit(6, share, 0), 16);
-        assert_eq!(limit(6, share, 512), 8);
-        assert_eq!(limit(6, share, 1024), 4);
-        assert_eq!(limit(6, Sharers::new(4).share(1 << 12, 0), 0), 4);
     }
 
     #[test]
@@ -238,9 +205,12 @@ mod tests {
         // Of at most a sixteenth of 2 MiB.
         let share = Sharers::new(1).share(0, 1 << 9);
         for order in 0..10 {
-            assert_eq!(limit(order, share, 0), u32::from(order <= 5));
+            assert_eq!(limit(order, share), u32::from(order <= 5));
         }
-        assert_eq!(limit(0, Sharers::new(2).share(0, 1 << 9), 0), 0);
+        // Of at most 64 pages.
+        let share = Sharers::new(1).share(0, 1 << 20);
+        assert_eq!((limit(6, share), limit(7, share)), (1, 0));
+        assert_eq!(limit(0, Sharers::new(2).share(0, 1 << 9)), 0);
     }
 
     #[test]
