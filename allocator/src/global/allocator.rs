@@ -115,14 +115,18 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     /// # Safety
     ///
     /// If `ptr` came from this allocator, nobody uses its memory any more.
-    #[inline]
     pub unsafe fn dealloc(&self, ptr: NonNull<u8>, layout: Layout) -> AllocResult {
-        // SAFETY: the caller's duties are the same.
-        if unsafe { self.dealloc_at_once(ptr, layout) } {
-            return Ok(());
+        if P::HARDENING.touches_objects() {
+            // SAFETY: the caller's duties are the same.
+            return unsafe { self.dealloc_fenced(ptr, layout) };
         }
-        // SAFETY: as above, and nothing has changed.
-        unsafe { self.dealloc_slowly(ptr, layout) }
+        let addr = ptr.addr().get();
+        match SizeClass::from_layout(layout) {
+            // SAFETY: the caller's duties are the same.
+            Some(class) => unsafe { self.objects.free(&self.frames, addr, class) },
+            // SAFETY: as above.
+            None => unsafe { self.dealloc_pages_of(addr, layout) },
+        }
     }
 
     /// Whether `ptr` is something live that [`dealloc`](Self::dealloc) would take with this layout.

@@ -58,23 +58,15 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         !P::HARDENING.touches_objects() && class.is_some_and(push)
     }
 
-    /// [`dealloc`](Self::dealloc) of anything.
+    /// Frees pages that were allocated for a layout. Not inlined, as above.
     ///
     /// # Safety
     ///
-    /// As there.
+    /// As [`dealloc`](Self::dealloc).
     #[inline(never)]
-    pub(super) unsafe fn dealloc_slowly(&self, ptr: NonNull<u8>, layout: Layout) -> AllocResult {
-        if P::HARDENING.touches_objects() {
-            // SAFETY: the caller's duties are the same.
-            return unsafe { self.dealloc_fenced(ptr, layout) };
-        }
-        let addr = ptr.addr().get();
-        match SizeClass::from_layout(layout) {
-            Some(class) => self.objects.free_slowly(&self.frames, addr, class),
-            // SAFETY: the caller's duties are the same.
-            None => unsafe { self.dealloc_pages(addr, large_pages::<PAGE_SIZE>(layout.size())) },
-        }
+    pub(super) unsafe fn dealloc_pages_of(&self, addr: usize, layout: Layout) -> AllocResult {
+        // SAFETY: the caller's duties are the same.
+        unsafe { self.dealloc_pages(addr, large_pages::<PAGE_SIZE>(layout.size())) }
     }
 }
 

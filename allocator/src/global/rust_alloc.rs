@@ -56,7 +56,7 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     #[inline(never)]
     unsafe fn dealloc_or_report(&self, ptr: NonNull<u8>, layout: Layout) {
         // SAFETY: the caller's duties are the same.
-        if let Err(error) = unsafe { self.dealloc_slowly(ptr, layout) } {
+        if let Err(error) = unsafe { self.dealloc(ptr, layout) } {
             report_refused::<P>(ptr, layout, error);
         }
     }
