@@ -198,7 +198,6 @@ fn d14_realloc_stays_in_place_where_class_or_pages_allow_it() {
         (80, 81, false),
         (2048, 2049, false),
         (2049, 4096, true),
-        (4096, 4097, false),
         (20_000, 17_000, true),
     ];
     for (old, new, stays) in cases {

@@ -5,7 +5,7 @@ use twinframe::Platform;
 use twinframe_boot::memmap::Class;
 use twinframe_boot::{PAGE_SIZE, memmap};
 
-use crate::arch::{image, stack, translate};
+use crate::arch::{image, percpu, stack, translate};
 use crate::console::println;
 use crate::events::{self, Event};
 use crate::harness::{Outcome, kernel_tests};
@@ -44,8 +44,9 @@ kernel_tests! { "memory_map", Test:
         let usable: u64 = ours().map(memmap::Region::bytes).sum();
         let managed = HEAP.managed_bytes() as u64;
         assert!(managed <= usable);
-        // 0.2 % for metadata, and two pages a region for rounding.
-        let allowed = usable / 500 + 2 * PAGE_SIZE * (sections().count() as u64 + 1);
+        // 0.2 % for metadata, two pages a region for rounding, and eight for the state of a CPU.
+        let pages = 2 * (sections().count() + 1) + 8 * percpu::online();
+        let allowed = usable / 500 + PAGE_SIZE * pages as u64;
         assert!(usable - managed <= allowed, "{managed} of {usable} bytes are managed");
     }
 
