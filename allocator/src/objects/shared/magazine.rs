@@ -148,13 +148,14 @@ impl Magazines {
     pub(super) fn forget_oldest(&self, class: SizeClass, count: usize) {
         let begin = begin(class) + 1;
         let len = self.len(class);
-        let (gone, left) = self.words[begin..begin + len].split_at(count);
+        let words = &self.words[begin..begin + len];
+        let start = words.as_ptr().cast::<usize>().cast_mut();
+        let left = words[count..].len();
+        // SAFETY: no more are let go than there are.
+        let rest = unsafe { start.add(count) };
         // SAFETY: these are words of one magazine, and nobody else uses it; they may be written through a
         // shared reference as they are atomic.
-        unsafe {
-            let start = gone.as_ptr().cast::<usize>().cast_mut();
-            left.as_ptr().cast::<usize>().copy_to(start, left.len());
-        }
+        unsafe { rest.copy_to(start, left) };
         let word = self.count(class);
         word.store(word.load(Ordering::Relaxed) - count, Ordering::Relaxed);
     }
