@@ -69,20 +69,27 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
         let slab = owned.slab(slab);
         let (base, gone) = (slab.base(), slab.gone());
-        if gone != 0 {
-            let given = Self::give_pieces(frames, base, bytes, !gone);
-            // SAFETY: as below.
-            unsafe { self.descriptors.lock().give(descriptor) };
-            return given;
-        }
-        let count = bytes / PAGE_SIZE;
-        // SAFETY: nothing of the slab is in use.
-        let unmarked = unsafe { frames.set_slab(base, core::ptr::null_mut()) };
-        debug_assert_eq!(unmarked, Ok(()));
+        let given = if gone == 0 {
+            Self::give_block(frames, base, bytes)
+        } else {
+            Self::give_pieces(frames, base, bytes, !gone)
+        };
         // SAFETY: the slab is empty, so no other CPU is about to touch it (see `remote`).
         unsafe { self.descriptors.lock().give(descriptor) };
-        give_pages(frames, base, count);
-        count
+        given
+    }
+
+    /// Gives a block of a slab back in which no object is in use, or will be. Returns how many pages it has.
+    pub(super) fn give_block(
+        frames: &FrameAllocator<P, PAGE_SIZE>,
+        addr: usize,
+        bytes: usize,
+    ) -> usize {
+        // SAFETY: nothing of the block is in use.
+        let unmarked = unsafe { frames.set_slab(addr, core::ptr::null_mut()) };
+        debug_assert_eq!(unmarked, Ok(()));
+        give_pages(frames, addr, bytes / PAGE_SIZE);
+        bytes / PAGE_SIZE
     }
 
     /// Takes in what other CPUs have freed of this heap's objects: of some slabs, so that interrupts are not

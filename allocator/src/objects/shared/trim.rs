@@ -5,7 +5,6 @@ use super::super::size_class::SizeClass;
 use super::allocator::ObjectAllocator;
 use super::cpu::CpuState;
 use super::descriptor::Owned;
-use super::slabs::give_pages;
 use crate::Platform;
 use crate::pages::FrameAllocator;
 
@@ -63,15 +62,8 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         bytes: usize,
         pieces: Pieces,
     ) -> usize {
-        let mut given = 0;
-        for offset in pieces::offsets(pieces, bytes) {
-            let piece = base + offset;
-            // SAFETY: no object in the piece is in use, or will be.
-            let unmarked = unsafe { frames.set_slab(piece, core::ptr::null_mut()) };
-            debug_assert_eq!(unmarked, Ok(()));
-            give_pages(frames, piece, PIECE / PAGE_SIZE);
-            given += PIECE / PAGE_SIZE;
-        }
-        given
+        pieces::offsets(pieces, bytes)
+            .map(|offset| Self::give_block(frames, base + offset, PIECE))
+            .sum()
     }
 }
