@@ -198,12 +198,16 @@ fn d14_realloc_stays_in_place_where_class_or_pages_allow_it() {
         (80, 81, false),
         (2048, 2049, false),
         (2049, 4096, true),
+        (4096, 4097, false),
         (20_000, 17_000, true),
     ];
     for (old, new, stays) in cases {
         let ptr = rig.global.alloc(layout(old, 8)).expect("enough memory");
         // SAFETY: the memory is ours.
         unsafe { ptr.write_bytes(0x5a, old) };
+        // What begins behind it is in use, so that it cannot grow there.
+        let behind = (ptr.addr().get() + old).next_multiple_of(4096);
+        let behind = rig.global.frames().alloc_pages_at(behind, 1, 0);
         // SAFETY: allocated with this layout, and the new size is valid.
         let moved = unsafe { GlobalAlloc::realloc(&rig.global, ptr.as_ptr(), layout(old, 8), new) };
         let moved = NonNull::new(moved).expect("enough memory");
@@ -212,6 +216,10 @@ fn d14_realloc_stays_in_place_where_class_or_pages_allow_it() {
         let kept = unsafe { core::slice::from_raw_parts(moved.as_ptr(), old.min(new)) };
         assert!(kept.iter().all(|byte| *byte == 0x5a));
         assert_eq!(rig.free(moved, layout(new, 8)), Ok(()));
+        if let Ok(behind) = behind {
+            // SAFETY: allocated above.
+            assert_eq!(unsafe { rig.global.dealloc_pages(behind, 1) }, Ok(()));
+        }
     }
     rig.is_recovered();
 }
