@@ -3,6 +3,7 @@
 mod allocation;
 mod bad_input;
 mod conformance;
+mod deadline;
 mod defects;
 mod exhaustion;
 mod memory;
@@ -17,6 +18,7 @@ mod shared;
 mod storm;
 mod subject;
 
+pub(crate) use deadline::{Deadline, duration};
 pub(crate) use memory::Memory;
 pub(crate) use platform::{Cpu, Host, SECOND_NODE};
 

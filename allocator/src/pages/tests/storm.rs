@@ -7,18 +7,10 @@ use std::time::{Duration, Instant};
 use std::vec::Vec;
 
 use super::shared::{assert_recovered, shared};
-use super::{Cpu, GIB, Host, MIB, Memory, PAGE};
+use super::{Cpu, Deadline, GIB, Host, MIB, Memory, PAGE, duration};
 use crate::{AllocError, FrameAllocator, PageRequest};
 
 const THREADS: usize = 4;
-
-/// How long each storm lasts; `STORM_SECONDS` makes it longer.
-fn duration() -> Duration {
-    let seconds = std::env::var("STORM_SECONDS")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    seconds.map_or(Duration::from_millis(1500), Duration::from_secs)
-}
 
 struct Random(u64);
 
@@ -143,6 +135,7 @@ impl Exchange {
 
 #[test]
 fn threads_allocate_free_and_drain_each_other() {
+    let _deadline = Deadline::start();
     let memory = Memory::new(96 * MIB);
     let frames = shared(&memory, 4 * GIB - 64 * MIB as u64);
     let stop = AtomicBool::new(false);
@@ -172,6 +165,7 @@ fn threads_allocate_free_and_drain_each_other() {
 
 #[test]
 fn regions_come_and_go_under_load() {
+    let _deadline = Deadline::start();
     let memory = Memory::new(64 * MIB);
     let frames = shared(&memory, GIB);
     let extra: Vec<Memory> = (0..4).map(|_| Memory::new(8 * MIB)).collect();
@@ -227,6 +221,7 @@ fn regions_come_and_go_under_load() {
 /// Memory that is short all the time: every page is always in somebody's hands or in a cache.
 #[test]
 fn no_page_is_missed_in_another_cpus_cache() {
+    let _deadline = Deadline::start();
     let memory = Memory::new(4 * MIB);
     let frames = shared(&memory, GIB);
     // One page per CPU is what is left; whoever has it frees it and takes it again.
@@ -294,6 +289,7 @@ extern "C" fn interrupt(_: libc::c_int) {
 
 #[test]
 fn interrupts_allocate_whatever_they_interrupted() {
+    let _deadline = Deadline::start();
     let memory = core::mem::ManuallyDrop::new(Memory::new(64 * MIB));
     // SAFETY: the memory is never unmapped.
     unsafe { INTERRUPTED.add_region_at(memory.whole(), GIB) }.unwrap();

@@ -7,9 +7,8 @@ use std::thread;
 use std::time::Instant;
 use std::vec::Vec;
 
-use super::storm::duration;
 use super::{Rig, layout, on};
-use crate::pages::tests::Cpu;
+use crate::pages::tests::{Cpu, Deadline, duration};
 
 const PAGE: usize = 0x1000;
 
@@ -20,6 +19,7 @@ const PAGE: usize = 0x1000;
 /// overwrites is the allocator's own by then.)
 #[test]
 fn d01_pages_that_were_slabs_stay_as_their_owner_writes_them() {
+    let _deadline = Deadline::start();
     const OBJECTS: usize = 80;
     let rig = Rig::new(4);
     let wanted = layout(2000);

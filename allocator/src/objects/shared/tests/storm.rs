@@ -6,22 +6,14 @@ use std::os::unix::thread::JoinHandleExt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::vec::Vec;
 
 use super::{Rig, layout};
 use crate::GlobalAllocator;
-use crate::pages::tests::{Cpu, Host, MIB, Memory};
+use crate::pages::tests::{Cpu, Deadline, Host, MIB, Memory, duration};
 
 const THREADS: usize = 4;
-
-/// How long each storm lasts; `STORM_SECONDS` makes it longer.
-pub(super) fn duration() -> Duration {
-    let seconds = std::env::var("STORM_SECONDS")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    seconds.map_or(Duration::from_millis(1000), Duration::from_secs)
-}
 
 struct Random(u64);
 
@@ -123,6 +115,7 @@ fn churn(
 }
 
 fn storm(mib: usize) {
+    let _deadline = Deadline::start();
     let rig = Rig::new(mib);
     let stop = AtomicBool::new(false);
     let exchange = Mutex::new(Vec::new());
@@ -153,6 +146,7 @@ fn threads_survive_when_memory_is_short_all_the_time() {
 /// One thread allocates, the other frees, and the first finds the memory again.
 #[test]
 fn d02_a_producer_never_runs_dry_while_its_consumer_frees() {
+    let _deadline = Deadline::start();
     let rig = Rig::new(4);
     let (sender, receiver) = std::sync::mpsc::sync_channel::<Vec<Stamped>>(4);
     thread::scope(|scope| {
@@ -225,6 +219,7 @@ fn churn_alone(global: &GlobalAllocator<Host>, id: usize, stop: &AtomicBool) {
 /// An interrupt that allocates while its CPU is inside the allocator hung for ever.
 #[test]
 fn d13_interrupts_allocate_whatever_they_interrupted() {
+    let _deadline = Deadline::start();
     let memory = core::mem::ManuallyDrop::new(Memory::new(16 * MIB));
     // SAFETY: the memory is never unmapped, and nobody else's.
     let region = unsafe { memory.whole().as_mut() };

@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::storm::duration;
 use super::{counts, layout};
 use crate::GlobalAllocator;
-use crate::pages::tests::{Cpu, Host, MIB, Memory};
+use crate::pages::tests::{Cpu, Deadline, Host, MIB, Memory, duration};
 
 const THREADS: usize = 3;
 
@@ -132,6 +131,7 @@ fn work(id: usize) {
 /// drain.
 #[test]
 fn d13_timers_interrupt_threads_that_free_each_others_objects() {
+    let _deadline = Deadline::start();
     // The timers may outlive neither the memory nor the handler: both stay.
     let memory = core::mem::ManuallyDrop::new(Memory::new(8 * MIB));
     // SAFETY: the memory is never unmapped, and nobody else's.
