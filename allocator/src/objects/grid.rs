@@ -7,12 +7,12 @@ use super::size_class::SizeClass;
 pub(crate) struct Grid {
     /// The bits of an address that say where in its slab it lies.
     mask: u32,
-    /// The offset after the last object.
-    limit: u32,
     /// How many objects there are.
     objects: u32,
-    /// 2^64 divided by the size of an object, rounded up.
+    /// 2^64 divided by the size of an object: the next larger number.
     reciprocal: u64,
+    /// What the product of `reciprocal` and the offset after the last object leaves, modulo 2^64.
+    bound: u64,
 }
 
 impl Grid {
@@ -22,13 +22,14 @@ impl Grid {
         assert!(bytes.is_power_of_two() && bytes <= 1 << 31);
         #[expect(clippy::cast_possible_truncation, reason = "at most 2^31")]
         let (mask, objects) = ((bytes - 1) as u32, objects as u32);
-        #[expect(clippy::cast_possible_truncation, reason = "at most 2048")]
-        let size = class.size() as u32;
+        let size = class.size() as u64;
+        let reciprocal = u64::MAX / size + 1 + size.is_power_of_two() as u64;
+        assert!((bytes as u64) < reciprocal);
         Self {
             mask,
-            limit: objects * size,
             objects,
-            reciprocal: (u64::MAX / class.size() as u64) + 1,
+            reciprocal,
+            bound: (objects as u64 * size).wrapping_mul(reciprocal),
         }
     }
 
@@ -46,14 +47,16 @@ impl Grid {
 
     /// Whether an object of a slab that covers `addr` begins there.
     ///
-    /// An offset is a multiple of the size exactly if its product with the reciprocal, modulo 2^64,
-    /// is below the reciprocal: Lemire, Kaser, Kurz, "Faster remainder by direct computation" (2019),
-    /// section 3.2. That holds as long as offset times size is below 2^64.
+    /// With the reciprocal `r`, and `e = r * size - 2^64`, which is from 1 to `size`, the product of `r` with the offset of
+    /// object `i` is `i * e` modulo 2^64; with any other offset it is at least `r`: Lemire, Kaser, Kurz, "Faster
+    /// remainder by direct computation" (2019), section 3.2. So the objects are what is below the product
+    /// for the place after the last one, which is `e` times their number: one comparison says that there is an
+    /// object, and that it is none after the last. That holds because a slab has fewer bytes than `r`.
     #[inline]
     pub(crate) const fn is_object(&self, addr: usize) -> bool {
         #[expect(clippy::cast_possible_truncation, reason = "the mask is that long")]
         let offset = addr as u32 & self.mask;
-        offset < self.limit && (offset as u64).wrapping_mul(self.reciprocal) < self.reciprocal
+        (offset as u64).wrapping_mul(self.reciprocal) < self.bound
     }
 }
 
