@@ -76,3 +76,14 @@ fn every_order_and_limits() {
     conformance::every_order(&frames);
     conformance::limits(&frames);
 }
+
+#[test]
+fn every_order_that_a_small_machine_has() {
+    Cpu::set(0);
+    let memory = Memory::new(7 * MIB);
+    let frames = FrameAllocator::<Host>::new();
+    // SAFETY: as above.
+    let added = unsafe { frames.add_region_at(memory.whole(), memory.addr() as u64) };
+    added.expect("the region is good");
+    conformance::every_order(&frames);
+}
