@@ -14,6 +14,8 @@ use std::fs;
 use std::io;
 use std::mem::size_of;
 use std::path::Path;
+use std::process;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use object::elf::{self, FileHeader64, SectionHeader64, Sym64};
 use object::pod::{bytes_of, from_bytes, from_bytes_mut, slice_from_bytes};
@@ -44,12 +46,15 @@ pub fn file(from: &Path, to: &Path) -> Result<()> {
     write_into_place(to, &image).map_err(|error| Problem::writing(to, &error))
 }
 
-/// Renamed into place: a QEMU that starts at this moment reads the old image or the new one.
+/// Renamed into place: a QEMU that starts at this moment reads the old image or the new one. Others, in this program
+/// too, may be writing the same file.
 fn write_into_place(to: &Path, image: &[u8]) -> io::Result<()> {
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder)?;
     }
-    let unfinished = to.with_extension(format!("{}.part", std::process::id()));
+    static WRITTEN: AtomicUsize = AtomicUsize::new(0);
+    let (program, number) = (process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed));
+    let unfinished = to.with_extension(format!("{program}.{number}.part"));
     fs::write(&unfinished, image)
         .and_then(|()| fs::rename(&unfinished, to))
         // Half a file would only take up the room that was missing.
@@ -274,7 +279,7 @@ mod tests {
 
     #[test]
     fn the_result_still_runs_and_is_not_written_twice() {
-        let folder = env::temp_dir().join(format!("twinframe-strip-{}", std::process::id()));
+        let folder = env::temp_dir().join(format!("twinframe-strip-{}", process::id()));
         let stripped = folder.join("program");
         let this = env::current_exe().unwrap();
         file(&this, &stripped).unwrap();
@@ -288,6 +293,21 @@ mod tests {
         );
         fs::remove_dir_all(&folder).unwrap();
         assert!(String::from_utf8_lossy(&listed.stdout).contains("strip::tests::"));
+    }
+
+    #[test]
+    fn several_may_write_the_same_file_at_once() {
+        let folder = env::temp_dir().join(format!("twinframe-at-once-{}", process::id()));
+        let image = vec![7; 1 << 20];
+        let to = folder.join("image");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| write_into_place(&to, &image).unwrap());
+            }
+        });
+        assert_eq!(fs::read(&to).unwrap(), image);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
