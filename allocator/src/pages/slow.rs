@@ -4,7 +4,6 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
 use super::cache::CpuPages;
-use super::frame::Order;
 use super::node::Node;
 use super::pin::is_moving;
 use super::reclaim::ReclaimRequest;
@@ -262,12 +261,12 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     }
 }
 
-/// A block for the allocator's own state.
+/// Whole pages for the allocator's own state.
 fn internal<const PAGE_SIZE: usize>(
     zones: &mut Zones<PAGE_SIZE>,
     bytes: usize,
 ) -> Option<NonNull<u8>> {
-    let order = Order::covering(bytes.div_ceil(PAGE_SIZE))?;
-    let (section, pfn) = zones.allocate_internal(order).ok()?;
+    let count = bytes.div_ceil(PAGE_SIZE);
+    let (section, pfn) = zones.allocate_internal(count).ok()?;
     Some(section.ptr(section.addr::<PAGE_SIZE>(pfn)))
 }

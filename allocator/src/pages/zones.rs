@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use super::frame::{Order, Pfn};
+use super::frame::{Blocks, Order, Pfn};
 use super::index::SectionIndex;
 use super::node::{MAX_NODES, Node, NodeInfo};
 use super::reclaim::{ReclaimRequest, Watermarks};
@@ -164,9 +164,13 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         sections.tell(zone, demand.order)
     }
 
-    /// Takes a block for the allocator itself, from where it will not be in the way.
-    pub(crate) fn allocate_internal(&mut self, order: Order) -> AllocResult<(SectionRef, Pfn)> {
-        let demand = Demand::block(order, order);
+    /// Takes `count` pages for the allocator itself, from where they will not be in the way.
+    pub(crate) fn allocate_internal(&mut self, count: usize) -> AllocResult<(SectionRef, Pfn)> {
+        let order = Order::covering(count).ok_or(AllocError::InvalidParam)?;
+        let demand = Demand {
+            count,
+            ..Demand::block(order, order)
+        };
         let oldest = self.oldest.filter(|section| !section.closing.get());
         let taken = oldest.and_then(|section| {
             let (pfn, _) = section.take(&demand, order)?;
@@ -176,7 +180,9 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
             Some((section, pfn))
         });
         let (section, pfn) = taken.map_or_else(|| self.allocate(&demand, Node::FIRST), Ok)?;
-        section.set_state(pfn, PageState::new(Kind::Internal, order));
+        for (pfn, order) in Blocks::new(pfn, pfn.add(count), section.max_order()) {
+            section.set_state(pfn, PageState::new(Kind::Internal, order));
+        }
         self.internal += demand.count;
         Ok((section, pfn))
     }

@@ -3,7 +3,7 @@
 use std::vec::Vec;
 
 use super::{Cpu, GIB, Host, KIB, MIB, Memory, PAGE};
-use crate::{AllocError, FrameAllocator, PageFlags, PageRequest, Platform, Zone};
+use crate::{AllocError, FrameAllocator, PageFlags, PageRequest, PageUse, Platform, Zone};
 
 pub(super) type Shared = FrameAllocator<Host>;
 
@@ -45,6 +45,32 @@ pub(super) fn assert_recovered(frames: &Shared) {
 
 pub(super) fn take_all(frames: &Shared) -> Vec<usize> {
     core::iter::from_fn(|| frames.alloc_pages(1, 0).ok()).collect()
+}
+
+#[test]
+fn the_allocators_own_state_takes_whole_pages_and_no_more() {
+    let memory = Memory::new(16 * MIB);
+    let frames = shared(&memory, GIB);
+    // The state of this CPU.
+    let page = frames.alloc_pages(1, 0).unwrap();
+    free(&frames, page, 1);
+    let managed = frames.total_pages();
+    let state = frames.allocate_internal(18 * PAGE + 1).unwrap();
+    assert_eq!(frames.total_pages(), managed - 19);
+    let start = state.addr().get();
+    for page in 0..19 {
+        let addr = start + page * PAGE;
+        let about = frames.about(addr).unwrap();
+        assert_eq!(about.used_for, PageUse::Internal);
+        assert_eq!(refused(&frames, addr, 1), Some(AllocError::NotAllocated));
+    }
+    // What follows it can be had.
+    assert_eq!(
+        frames.alloc_pages_at(start + 19 * PAGE, 1, 0),
+        Ok(start + 19 * PAGE)
+    );
+    free(&frames, start + 19 * PAGE, 1);
+    assert_recovered(&frames);
 }
 
 #[test]
