@@ -19,7 +19,7 @@ pub(super) struct Recent {
     start: usize,
     /// Pages from `start` up to the frontier, as far as that had come.
     pages: usize,
-    states: NonNull<AtomicU8>,
+    states: *const AtomicU8,
     /// The stacks that blocks from here belong on.
     pub(super) group: Group,
 }
@@ -29,7 +29,7 @@ impl Recent {
     const NONE: Self = Self {
         start: 0,
         pages: 0,
-        states: NonNull::dangling(),
+        states: core::ptr::null(),
         group: Group::ANY,
     };
 
@@ -37,7 +37,7 @@ impl Recent {
         Self {
             start: section.start(),
             pages: section.frontier().since(section.first()),
-            states: section.states(),
+            states: section.states().as_ptr(),
             group: if has_normal && section.zone() != Zone::Normal {
                 Group::LOW
             } else {
@@ -60,7 +60,7 @@ impl Recent {
         let state = unsafe { self.states.add(page) };
         // SAFETY: it is initialised below the frontier, and the section is there as long as its
         // CPU has not been made to forget it.
-        Some(unsafe { state.as_ref() })
+        Some(unsafe { &*state })
     }
 }
 
@@ -71,7 +71,8 @@ pub(super) struct Held {
     /// One past the last entry of each stack that may be used now. In the same range as the top.
     ends: [u32; STACKS],
     addrs: [usize; ENTRIES],
-    states: [NonNull<AtomicU8>; ENTRIES],
+    /// Null where there has never been an entry.
+    states: [*const AtomicU8; ENTRIES],
 }
 
 // SAFETY: the pointers refer to section metadata, which any CPU may use.
@@ -92,13 +93,15 @@ impl Held {
 
     /// # Safety
     ///
-    /// `index` is below `ENTRIES`.
+    /// `index` is below `ENTRIES`, and that of an entry.
     #[inline]
     unsafe fn entry(&self, index: u32) -> Entry {
         // SAFETY: the caller promised it.
         let addr = unsafe { *self.addrs.get_unchecked(index as usize) };
         // SAFETY: as above.
         let state = unsafe { *self.states.get_unchecked(index as usize) };
+        // SAFETY: an entry has a state.
+        let state = unsafe { NonNull::new_unchecked(state.cast_mut()) };
         Entry { addr, state }
     }
 
@@ -110,7 +113,7 @@ impl Held {
         // SAFETY: the caller promised it.
         *unsafe { self.addrs.get_unchecked_mut(index as usize) } = entry.addr;
         // SAFETY: as above.
-        *unsafe { self.states.get_unchecked_mut(index as usize) } = entry.state;
+        *unsafe { self.states.get_unchecked_mut(index as usize) } = entry.state.as_ptr();
     }
 }
 
@@ -140,8 +143,35 @@ pub(crate) struct CpuPages {
 const _: () = assert!(size_of::<usize>() != 8 || size_of::<CpuPages>() <= 8192);
 
 impl CpuPages {
-    pub(super) fn new() -> Self {
-        Self {
+    /// Makes the caches of a CPU, empty.
+    ///
+    /// Where they are to be, because two pages are more than the stack of an interrupt may have left.
+    ///
+    /// # Safety
+    ///
+    /// `memory` is aligned to a page, long enough, and the caller's.
+    #[cfg(not(loom))]
+    pub(super) unsafe fn create(mut memory: NonNull<Self>) {
+        // SAFETY: the caller says so.
+        unsafe { memory.write_bytes(0, 1) };
+        // SAFETY: zeroes are numbers, null pointers, and flags that are not set: a value of every field.
+        let cpu = unsafe { memory.as_mut() };
+        let held = cpu.lock.get_mut();
+        for (stack, base) in BASES[..STACKS].iter().enumerate() {
+            *cpu.tops[stack].get_mut() = *base;
+            cpu.bases[stack] = *base;
+            held.ends[stack] = *base;
+        }
+    }
+
+    /// The same for the model checker, whose values are never zeroes.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[cfg(loom)]
+    pub(super) unsafe fn create(memory: NonNull<Self>) {
+        let cpu = Self {
             tops: core::array::from_fn(|i| AtomicU32::new(BASES[i])),
             bases: core::array::from_fn(|i| BASES[i]),
             moves: AtomicU32::new(0),
@@ -152,9 +182,11 @@ impl CpuPages {
                 recent: Recent::NONE,
                 ends: core::array::from_fn(|i| BASES[i]),
                 addrs: [0; ENTRIES],
-                states: [NonNull::dangling(); ENTRIES],
+                states: [core::ptr::null(); ENTRIES],
             }),
-        }
+        };
+        // SAFETY: the caller says so.
+        unsafe { memory.write(cpu) };
     }
 
     #[inline]
@@ -323,13 +355,9 @@ impl CpuPages {
     /// The entries of a stack, oldest first.
     #[inline]
     pub(super) fn entries(&self, held: &Held, stack: Stack) -> impl Iterator<Item = Entry> {
-        let used = self.base(stack) as usize..self.top(stack).load(Ordering::Relaxed) as usize;
-        let states = held.states[used.clone()].iter();
-        let pairs = held.addrs[used].iter().zip(states);
-        pairs.map(|(addr, state)| Entry {
-            addr: *addr,
-            state: *state,
-        })
+        let used = self.base(stack)..self.top(stack).load(Ordering::Relaxed);
+        // SAFETY: from the base of a stack to its top there are entries.
+        used.map(|index| unsafe { held.entry(index) })
     }
 }
 

@@ -247,7 +247,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         {
             let state = memory.cast::<CpuPages>();
             // SAFETY: the fresh block is large enough and page-aligned.
-            unsafe { state.write(CpuPages::new()) };
+            unsafe { CpuPages::create(state) };
             // SAFETY: the block is never freed.
             unsafe { self.shared.cpus.install(cpu, state) };
             tree.sharers = Sharers::new(tree.sharers.cpus() + 1);

@@ -49,12 +49,19 @@ pub(crate) struct BiasedLock<T> {
 unsafe impl<T: Send> Sync for BiasedLock<T> {}
 
 impl<T> BiasedLock<T> {
+    #[cfg(any(test, loom))]
     pub(crate) fn new(value: T) -> Self {
         Self {
             active: AtomicBool::new(false),
             claimed: AtomicBool::new(false),
             value: UnsafeCell::new(value),
         }
+    }
+
+    /// The value of a lock that nobody else knows.
+    #[cfg(not(loom))]
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
     }
 
     /// Takes the lock on the owner's CPU, or says at once why that cannot be.

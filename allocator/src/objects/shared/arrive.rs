@@ -32,6 +32,8 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     }
 
     /// Makes the state of a CPU.
+    #[cold]
+    #[inline(never)]
     fn arrive(&self, frames: &FrameAllocator<P, PAGE_SIZE>, id: usize) -> Option<&CpuState<P>> {
         if frames.section_count() == 0 {
             return None;
@@ -52,7 +54,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             .allocate_internal(size_of::<CpuState<P>>())?
             .cast::<CpuState<P>>();
         // SAFETY: the fresh block is large enough and page-aligned.
-        unsafe { state.write(CpuState::new()) };
+        unsafe { fill(state) };
         if self.key.load(Ordering::Relaxed) == 0 {
             self.key.store(key(state.addr().get()), Ordering::Relaxed);
         }
@@ -109,6 +111,18 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             }
         }
     }
+}
+
+/// Makes a state where it is to be. Not inlined: a copy on the stack is to be there no longer than for this.
+///
+/// # Safety
+///
+/// `state` is aligned, and the caller's.
+#[cold]
+#[inline(never)]
+unsafe fn fill<P: Platform>(state: NonNull<CpuState<P>>) {
+    // SAFETY: the caller says so.
+    unsafe { state.write(CpuState::new()) };
 }
 
 /// A number that cannot be guessed from one address of the allocator (the finaliser of splitmix64).

@@ -15,6 +15,7 @@ mod refill;
 mod sections;
 mod sequences;
 mod shared;
+mod small_stack;
 mod storm;
 mod subject;
 
