@@ -1,13 +1,13 @@
 //! Blocks are where and what they were asked to be.
 
-use core::ops::RangeInclusive;
-
 use super::Subject;
 use crate::{AllocError, FrameAllocator, PageRequest, Platform, ZoneInfo};
 
-/// The orders of the largest blocks that the checks ask for: up to 8 MiB with 4 KiB pages where there is such a block,
-/// but 2 MiB in any case.
-const LARGEST: RangeInclusive<usize> = 9..=11;
+/// The largest order that the checks ask for: 8 MiB with 4 KiB pages.
+const LARGEST: usize = 11;
+
+/// The same where there is less than four times as much memory, and no such block.
+const LARGEST_OF_LITTLE: usize = 9;
 
 /// A block of every order, as far as there are some, is aligned to its size, in both address spaces; alignments
 /// beyond it are honoured too.
@@ -15,7 +15,13 @@ pub fn every_order<P: Platform, const PAGE_SIZE: usize>(frames: &FrameAllocator<
     let subject = Subject::new(frames);
     let zones = subject.before.zones();
     let free = zones.filter_map(ZoneInfo::largest_order).max();
-    let largest = free.map_or(0, |free| free.clamp(*LARGEST.start(), *LARGEST.end()));
+    let is_little = frames.total_pages() < 4 << LARGEST;
+    let least = if is_little {
+        LARGEST_OF_LITTLE
+    } else {
+        LARGEST
+    };
+    let largest = free.unwrap_or(0).clamp(least, LARGEST);
     for order in 0..=largest {
         let count = 1 << order;
         for align in (order..=largest).map(|order| PAGE_SIZE << order) {

@@ -12,7 +12,7 @@ pub(crate) fn duration() -> Duration {
     let seconds = std::env::var("STORM_SECONDS")
         .ok()
         .and_then(|text| text.parse().ok());
-    seconds.map_or(Duration::from_millis(1200), Duration::from_secs)
+    seconds.map_or(Duration::from_millis(1500), Duration::from_secs)
 }
 
 /// Ends the program if a test with threads does not end: threads that wait for ever would keep it for ever.
