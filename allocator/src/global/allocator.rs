@@ -13,8 +13,7 @@ use crate::{AllocError, AllocResult, Platform};
 /// A memory allocator for all CPUs of a machine: objects, pages, and Rust's `GlobalAlloc`.
 ///
 /// Any call may come from an interrupt handler, whatever it interrupted. Nothing here panics when
-/// memory runs out. What allocates, frees or drains takes less than 4 KiB of stack in an optimised build for
-/// x86-64; a test allows for 6.
+/// memory runs out. A test keeps a CPU's first calls within 6 KiB of stack, in an optimised build for x86-64.
 ///
 /// A layout whose size and alignment are at most 2048 bytes is served from slabs of its
 /// [`SizeClass`], any other from whole pages: as many as the size needs, no more. A size of 0 is
