@@ -2,47 +2,68 @@
 
 use super::size_class::SizeClass;
 
-/// The places of objects in slabs of one class. Slabs are blocks, so they are aligned to their size.
+/// For each class, where objects are in its slabs. Slabs are blocks, so they are aligned to their size.
+///
+/// An array for each fact, so that the number of the class is all that leads to each of them.
+struct Grids {
+    /// The bits of an address that say where in its slab it lies.
+    masks: [u32; SizeClass::COUNT],
+    /// How many objects there are.
+    objects: [u32; SizeClass::COUNT],
+    /// 2^64 divided by the size of an object: the next larger number.
+    reciprocals: [u64; SizeClass::COUNT],
+    /// What the product of the reciprocal and the offset after the last object leaves, modulo 2^64.
+    bounds: [u64; SizeClass::COUNT],
+}
+
+impl Grids {
+    const fn new(page_size: usize) -> Self {
+        let mut all = Self {
+            masks: [0; SizeClass::COUNT],
+            objects: [0; SizeClass::COUNT],
+            reciprocals: [0; SizeClass::COUNT],
+            bounds: [0; SizeClass::COUNT],
+        };
+        let mut index = 0;
+        while index < SizeClass::COUNT {
+            let class = SizeClass::ALL[index];
+            let bytes = class.slab_pages(page_size) * page_size;
+            let objects = class.objects_in(bytes);
+            assert!(bytes.is_power_of_two() && bytes <= 1 << 31);
+            let size = class.size() as u64;
+            let reciprocal = u64::MAX / size + 1 + size.is_power_of_two() as u64;
+            assert!((bytes as u64) < reciprocal);
+            #[expect(clippy::cast_possible_truncation, reason = "at most 2^31")]
+            {
+                all.masks[index] = (bytes - 1) as u32;
+                all.objects[index] = objects as u32;
+            }
+            all.reciprocals[index] = reciprocal;
+            all.bounds[index] = (objects as u64 * size).wrapping_mul(reciprocal);
+            index += 1;
+        }
+        all
+    }
+}
+
+/// The places of objects in slabs of one class.
 #[derive(Clone, Copy)]
 pub(crate) struct Grid {
-    /// The bits of an address that say where in its slab it lies.
-    mask: u32,
-    /// How many objects there are.
-    objects: u32,
-    /// 2^64 divided by the size of an object: the next larger number.
-    reciprocal: u64,
-    /// What the product of `reciprocal` and the offset after the last object leaves, modulo 2^64.
-    bound: u64,
+    all: &'static Grids,
+    index: usize,
 }
 
 impl Grid {
-    const fn new(class: SizeClass, page_size: usize) -> Self {
-        let bytes = class.slab_pages(page_size) * page_size;
-        let objects = class.objects_in(bytes);
-        assert!(bytes.is_power_of_two() && bytes <= 1 << 31);
-        #[expect(clippy::cast_possible_truncation, reason = "at most 2^31")]
-        let (mask, objects) = ((bytes - 1) as u32, objects as u32);
-        let size = class.size() as u64;
-        let reciprocal = u64::MAX / size + 1 + size.is_power_of_two() as u64;
-        assert!((bytes as u64) < reciprocal);
-        Self {
-            mask,
-            objects,
-            reciprocal,
-            bound: (objects as u64 * size).wrapping_mul(reciprocal),
-        }
-    }
-
     /// Bytes of a slab.
     #[inline]
-    pub(crate) const fn bytes(&self) -> usize {
-        self.mask as usize + 1
+    pub(crate) const fn bytes(self) -> usize {
+        self.all.masks[self.index] as usize + 1
     }
 
     /// Objects of a slab.
     #[inline]
-    pub(crate) const fn objects(&self) -> usize {
-        self.objects as usize
+    pub(crate) const fn objects(self) -> usize {
+        self.all.objects[self.index] as usize
     }
 
     /// Whether an object of a slab that covers `addr` begins there.
@@ -53,34 +74,30 @@ impl Grid {
     /// for the place after the last one, which is `e` times their number: one comparison says that there is an
     /// object, and that it is none after the last. That holds because a slab has fewer bytes than `r`.
     #[inline]
-    pub(crate) const fn is_object(&self, addr: usize) -> bool {
+    pub(crate) const fn is_object(self, addr: usize) -> bool {
         #[expect(clippy::cast_possible_truncation, reason = "the mask is that long")]
-        let offset = addr as u32 & self.mask;
-        (offset as u64).wrapping_mul(self.reciprocal) < self.bound
+        let offset = addr as u32 & self.all.masks[self.index];
+        let product = (offset as u64).wrapping_mul(self.all.reciprocals[self.index]);
+        product < self.all.bounds[self.index]
     }
 }
 
-/// The grids of all classes.
-struct Grids<const PAGE_SIZE: usize>;
+/// The grids for a size of pages.
+struct OfPages<const PAGE_SIZE: usize>;
 
-impl<const PAGE_SIZE: usize> Grids<PAGE_SIZE> {
-    const ALL: [Grid; SizeClass::COUNT] = {
-        let mut all = [Grid::new(SizeClass::Bytes8, PAGE_SIZE); SizeClass::COUNT];
-        let mut class = 0;
-        while class < all.len() {
-            all[class] = Grid::new(SizeClass::ALL[class], PAGE_SIZE);
-            class += 1;
-        }
-        all
-    };
+impl<const PAGE_SIZE: usize> OfPages<PAGE_SIZE> {
+    const ALL: Grids = Grids::new(PAGE_SIZE);
 }
 
 impl SizeClass {
     /// Where the objects of a slab of this class lie.
     #[inline]
-    pub(crate) const fn grid<const PAGE_SIZE: usize>(self) -> &'static Grid {
-        let all: &'static [Grid; Self::COUNT] = &Grids::<PAGE_SIZE>::ALL;
-        &all[self.index()]
+    pub(crate) const fn grid<const PAGE_SIZE: usize>(self) -> Grid {
+        let all: &'static Grids = &OfPages::<PAGE_SIZE>::ALL;
+        Grid {
+            all,
+            index: self.index(),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ pub(crate) const MAX_OBJECTS: usize = 2048;
 const SLAB_BYTES: usize = 16 * 1024;
 
 macro_rules! size_classes {
-    ($($name:ident = $bytes:literal),+ $(,)?) => {
+    ($first:ident = $first_bytes:literal, $($name:ident = $bytes:literal),+ $(,)?) => {
         /// A fixed object size.
         ///
         /// Powers of two from 8 to 2048, and from 64 bytes up three more between each two of them: an
@@ -21,17 +21,20 @@ macro_rules! size_classes {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum SizeClass {
+            // Not from 0 on, which is no class in the page metadata.
+            #[doc = concat!("Objects of ", stringify!($first_bytes), " bytes.")]
+            $first = 1,
             $(#[doc = concat!("Objects of ", stringify!($bytes), " bytes.")] $name),+
         }
 
         impl SizeClass {
             /// Every class, the smallest first.
-            pub const ALL: [Self; Self::COUNT] = [$(Self::$name),+];
+            pub const ALL: [Self; Self::COUNT] = [Self::$first, $(Self::$name),+];
 
             /// How many classes there are.
-            pub const COUNT: usize = [$($bytes),+].len();
+            pub const COUNT: usize = [$first_bytes, $($bytes),+].len();
 
-            const SIZES: [usize; Self::COUNT] = [$($bytes),+];
+            const SIZES: [usize; Self::COUNT] = [$first_bytes, $($bytes),+];
         }
     };
 }
@@ -45,20 +48,25 @@ size_classes! {
     Bytes1280 = 1280, Bytes1536 = 1536, Bytes1792 = 1792, Bytes2048 = 2048,
 }
 
-/// For every size in units of 8 bytes, rounded up: its class. One load instead of a search.
-const CLASS_OF: [SizeClass; MAX_SMALL / 8 + 1] = {
-    let mut table = [SizeClass::Bytes8; MAX_SMALL / 8 + 1];
+/// For every size: its class. One load instead of a search.
+const CLASS_OF: [SizeClass; MAX_SMALL + 1] = {
+    let mut table = [SizeClass::Bytes8; MAX_SMALL + 1];
     let mut class = 0;
-    let mut units = 1;
-    while units < table.len() {
-        if units * 8 > SizeClass::SIZES[class] {
+    let mut size = 1;
+    while size < table.len() {
+        if size > SizeClass::SIZES[class] {
             class += 1;
         }
-        table[units] = SizeClass::ALL[class];
-        units += 1;
+        table[size] = SizeClass::ALL[class];
+        size += 1;
     }
     table
 };
+
+/// Where this is called, the compiler expects not to come often.
+#[cold]
+#[inline]
+const fn seldom() {}
 
 impl SizeClass {
     /// The smallest class whose objects satisfy `layout`; `None` if its size or its alignment is
@@ -70,13 +78,15 @@ impl SizeClass {
         let size = if layout.align() <= 8 {
             layout.size()
         } else {
+            seldom();
             Self::aligned(layout)
         };
         if size > MAX_SMALL {
+            seldom();
             return None;
         }
         let classes: &'static [Self] = &CLASS_OF;
-        Some(classes[size.div_ceil(8)])
+        Some(classes[size])
     }
 
     /// The size to look for where the alignment is one that not every class has.
@@ -92,14 +102,14 @@ impl SizeClass {
     #[inline]
     #[must_use]
     pub const fn size(self) -> usize {
-        Self::SIZES[self as usize]
+        Self::SIZES[self.index()]
     }
 
     /// The position in [`ALL`](Self::ALL).
     #[inline]
     #[must_use]
     pub const fn index(self) -> usize {
-        self as usize
+        self as usize - 1
     }
 
     /// How many pages one slab of this class takes: a power of two.
@@ -129,7 +139,7 @@ impl SizeClass {
     /// `offset / size`, without a division.
     #[inline]
     pub(crate) const fn quotient(self, offset: usize) -> usize {
-        ((offset as u64 * RECIPROCALS[self as usize]) >> 32) as usize
+        ((offset as u64 * RECIPROCALS[self.index()]) >> 32) as usize
     }
 }
 

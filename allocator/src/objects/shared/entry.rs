@@ -20,7 +20,7 @@ impl Entry {
             descriptor
                 .as_ptr()
                 .cast::<()>()
-                .map_addr(|addr| addr | (class.index() + 1)),
+                .map_addr(|addr| addr | class as usize),
         )
     }
 
@@ -50,7 +50,7 @@ impl Entry {
     /// Whether [`check`](Self::check) finds nothing wrong, without a word about what is.
     #[inline]
     pub(super) fn admits<const PAGE_SIZE: usize>(self, addr: usize, class: SizeClass) -> bool {
-        self.0.addr() & CLASS_BITS == class.index() + 1 && class.grid::<PAGE_SIZE>().is_object(addr)
+        self.0.addr() & CLASS_BITS == class as usize && class.grid::<PAGE_SIZE>().is_object(addr)
     }
 
     /// The class of the slab, if there is one.
