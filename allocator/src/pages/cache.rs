@@ -8,7 +8,7 @@ use super::entry::Entry;
 use super::section::SectionRef;
 use super::stack::{BASES, ENTRIES, Group, STACKS, Share, Stack};
 use super::zone::Zone;
-use crate::percpu::BiasedLock;
+use crate::percpu::{BiasedLock, PerCpu};
 
 /// The most blocks that move between a cache and the tree under one hold of the lock.
 pub(super) const BATCH: usize = 32;
@@ -141,6 +141,10 @@ pub(crate) struct CpuPages {
 // Two pages, with 4 KiB pages and 64-bit addresses.
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<usize>() != 8 || size_of::<CpuPages>() <= 8192);
+
+impl PerCpu for CpuPages {
+    const ABSENT: *const Self = core::ptr::null();
+}
 
 impl CpuPages {
     /// Makes the caches of a CPU, empty.

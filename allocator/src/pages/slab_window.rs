@@ -1,5 +1,6 @@
 //! From an address to the descriptor of its slab, in two loads.
 
+use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
@@ -62,7 +63,7 @@ impl SlabView {
     ///
     /// If `addr` lies in the section, the section still exists.
     #[inline]
-    pub(crate) unsafe fn slab(self, addr: usize) -> *mut () {
+    pub(crate) unsafe fn slab(&self, addr: usize) -> *mut () {
         let offset = addr.wrapping_sub(self.start);
         if offset >= self.len {
             return core::ptr::null_mut();
@@ -75,41 +76,49 @@ impl SlabView {
 }
 
 /// A place for a view that one context at a time uses.
-pub(crate) struct SharedView {
-    start: AtomicUsize,
-    len: AtomicUsize,
-    entries: AtomicPtr<AtomicPtr<()>>,
-}
+pub(crate) struct SharedView(UnsafeCell<SlabView>);
+
+// SAFETY: who reads or writes it says that nobody else does; a view can be used from anywhere.
+unsafe impl Sync for SharedView {}
+
+// SAFETY: as above.
+unsafe impl Send for SharedView {}
 
 impl SharedView {
     /// A view of nothing.
     pub(crate) const fn new() -> Self {
-        Self {
-            start: AtomicUsize::new(0),
-            len: AtomicUsize::new(0),
-            entries: AtomicPtr::new(core::ptr::null_mut()),
-        }
+        Self(UnsafeCell::new(SlabView {
+            start: 0,
+            len: 0,
+            entries: core::ptr::null(),
+        }))
     }
 
+    /// # Safety
+    ///
+    /// Nobody else writes it meanwhile.
     #[inline]
-    pub(crate) fn get(&self) -> SlabView {
-        SlabView {
-            start: self.start.load(Ordering::Relaxed),
-            len: self.len.load(Ordering::Relaxed),
-            entries: self.entries.load(Ordering::Relaxed),
-        }
+    pub(crate) unsafe fn get(&self) -> &SlabView {
+        // SAFETY: the caller says so.
+        unsafe { &*self.0.get() }
     }
 
-    pub(crate) fn set(&self, view: SlabView) {
-        self.start.store(view.start, Ordering::Relaxed);
-        self.len.store(view.len, Ordering::Relaxed);
-        self.entries
-            .store(view.entries.cast_mut(), Ordering::Relaxed);
+    /// # Safety
+    ///
+    /// Nobody else uses it meanwhile.
+    pub(crate) unsafe fn set(&self, view: SlabView) {
+        // SAFETY: the caller says so.
+        unsafe { *self.0.get() = view };
     }
 
     /// Makes it a view of nothing.
-    pub(crate) fn forget(&self) {
-        self.len.store(0, Ordering::Relaxed);
+    ///
+    /// # Safety
+    ///
+    /// As for [`set`](Self::set).
+    pub(crate) unsafe fn forget(&self) {
+        // SAFETY: the caller says so.
+        unsafe { (*self.0.get()).len = 0 };
     }
 }
 

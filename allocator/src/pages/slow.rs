@@ -237,10 +237,8 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             let Some(memory) = internal::<PAGE_SIZE>(&mut tree.zones, bytes) else {
                 return;
             };
-            // SAFETY: the fresh block has at least that many bytes.
-            unsafe { memory.write_bytes(0, bytes) };
-            // SAFETY: it is now zeroed, page-aligned, for all CPUs, and never freed.
-            unsafe { self.shared.cpus.install_far(memory) };
+            // SAFETY: it is long enough, page-aligned, for all CPUs, and never freed.
+            unsafe { self.shared.cpus.install_far(memory, P::MAX_CPUS) };
         }
         if self.shared.cpus.get(cpu).is_none()
             && let Some(memory) = internal::<PAGE_SIZE>(&mut tree.zones, size_of::<CpuPages>())

@@ -4,4 +4,4 @@ mod lock;
 mod table;
 
 pub(crate) use lock::{BiasedLock, Claim, Refused, light_barrier};
-pub(crate) use table::CpuTable;
+pub(crate) use table::{CpuTable, PerCpu};

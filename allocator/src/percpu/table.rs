@@ -8,6 +8,13 @@ use crate::Platform;
 /// Machines of at most this many CPUs have the pointers in the table itself.
 const NEAR: usize = 64;
 
+/// What there is one of for every CPU that has called.
+pub(crate) trait PerCpu: Sized {
+    /// Stands in the table for that of a CPU that has not: null, or as much of one as
+    /// [`CpuTable::own_or_absent`]'s callers look at.
+    const ABSENT: *const Self;
+}
+
 /// A pointer for every CPU, set when the CPU's state is first needed.
 pub(crate) struct CpuTable<T> {
     near: [AtomicPtr<T>; NEAR],
@@ -15,10 +22,10 @@ pub(crate) struct CpuTable<T> {
     far: AtomicPtr<AtomicPtr<T>>,
 }
 
-impl<T> CpuTable<T> {
+impl<T: PerCpu> CpuTable<T> {
     pub(crate) const fn new() -> Self {
         Self {
-            near: [const { AtomicPtr::new(core::ptr::null_mut()) }; NEAR],
+            near: [const { AtomicPtr::new(T::ABSENT.cast_mut()) }; NEAR],
             far: AtomicPtr::new(core::ptr::null_mut()),
         }
     }
@@ -42,10 +49,17 @@ impl<T> CpuTable<T> {
     ///
     /// # Safety
     ///
-    /// `memory` has `far_bytes(cpus)` zeroed bytes, aligned for a pointer, for as long as the
+    /// `memory` has `far_bytes(cpus)` bytes, aligned for a pointer, for as long as the
     /// table exists; `cpus` is more than every number that the table is asked for.
-    pub(crate) unsafe fn install_far(&self, memory: NonNull<u8>) {
-        self.far.store(memory.as_ptr().cast(), Ordering::Release);
+    pub(crate) unsafe fn install_far(&self, memory: NonNull<u8>, cpus: usize) {
+        let far = memory.cast::<AtomicPtr<T>>();
+        for cpu in 0..cpus {
+            // SAFETY: there is room for all of them.
+            let entry = unsafe { far.add(cpu) };
+            // SAFETY: as above, and the memory is the caller's.
+            unsafe { entry.write(AtomicPtr::new(T::ABSENT.cast_mut())) };
+        }
+        self.far.store(far.as_ptr(), Ordering::Release);
     }
 
     #[inline]
@@ -60,26 +74,37 @@ impl<T> CpuTable<T> {
     /// The state of a CPU, if it has one already.
     #[inline]
     pub(crate) fn get(&self, cpu: usize) -> Option<&T> {
-        let state = self.entry(cpu)?.load(Ordering::Acquire);
+        Self::present(self.entry(cpu)?.load(Ordering::Acquire))
+    }
+
+    #[inline]
+    fn present<'a>(state: *const T) -> Option<&'a T> {
         // SAFETY: `install` was promised a value that stays.
-        unsafe { state.as_ref() }
+        (!core::ptr::eq(state, T::ABSENT)).then(|| unsafe { &*state })
     }
 
     /// The state of the CPU that runs this code, if it has one already. The caller is pinned.
     #[inline]
     pub(crate) fn own<P: Platform>(&self) -> Option<&T> {
+        Self::present(self.own_or_absent::<P>())
+    }
+
+    /// As [`own`](Self::own), and [`ABSENT`](PerCpu::ABSENT) where there is none.
+    #[inline]
+    pub(crate) fn own_or_absent<P: Platform>(&self) -> *const T {
         let cpu = P::cpu_id();
         debug_assert!(cpu < P::MAX_CPUS);
         let entry = if P::MAX_CPUS > NEAR {
-            let far = NonNull::new(self.far.load(Ordering::Acquire))?;
+            let Some(far) = NonNull::new(self.far.load(Ordering::Acquire)) else {
+                return T::ABSENT;
+            };
             // SAFETY: `Platform` promises a number below `MAX_CPUS`, for which there is room.
             unsafe { far_entry(far, cpu) }
         } else {
             // SAFETY: as above; here that is below `NEAR`.
             unsafe { self.near.get_unchecked(cpu) }
         };
-        // SAFETY: `install` was promised a value that stays.
-        unsafe { entry.load(Ordering::Acquire).as_ref() }
+        entry.load(Ordering::Acquire)
     }
 
     /// Sets the state of a CPU.
@@ -108,7 +133,7 @@ impl<T> CpuTable<T> {
 unsafe fn far_entry<'a, T>(far: NonNull<AtomicPtr<T>>, cpu: usize) -> &'a AtomicPtr<T> {
     // SAFETY: the caller says that there is room.
     let entry = unsafe { far.add(cpu) };
-    // SAFETY: zeroed memory is a null pointer, and the memory stays.
+    // SAFETY: all of the array was written, and the memory stays.
     unsafe { entry.as_ref() }
 }
 
@@ -116,18 +141,22 @@ unsafe fn far_entry<'a, T>(far: NonNull<AtomicPtr<T>>, cpu: usize) -> &'a Atomic
 mod tests {
     use super::*;
 
+    impl PerCpu for u32 {
+        const ABSENT: *const Self = &0;
+    }
+
     #[test]
     fn a_table_serves_cpus_beyond_its_own_room() {
         let table = CpuTable::<u32>::new();
         let mut states = [1, 2];
         let [first, second] = &mut states;
-        let mut far = [core::ptr::null_mut::<u32>(); 256];
+        let mut far = [0_usize; 256];
         assert!(!table.lacks_far(64) && table.lacks_far(256));
         assert_eq!(CpuTable::<u32>::far_bytes(256), size_of_val(&far));
         assert_eq!(CpuTable::<u32>::far_bytes(64), 0);
         assert_eq!(table.get(255), None);
         // SAFETY: the arrays outlive the table's use.
-        unsafe { table.install_far(NonNull::from(&mut far).cast()) };
+        unsafe { table.install_far(NonNull::from(&mut far).cast(), 256) };
         // SAFETY: as above.
         unsafe { table.install(3, NonNull::from(first)) };
         // SAFETY: as above.

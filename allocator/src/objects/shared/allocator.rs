@@ -79,10 +79,9 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     #[inline]
     pub(crate) fn pop(&self, class: SizeClass) -> Option<NonNull<u8>> {
         let _pinned = Pinned::<P>::new();
-        let cpu = self.cpus.own::<P>()?;
         // SAFETY: this is the CPU of that state, and it is pinned.
-        let turn = unsafe { cpu.enter() }?;
-        let object = turn.magazines.pop(class)?;
+        let turn = unsafe { CpuState::enter_own(self.cpus.own_or_absent::<P>()) }?;
+        let object = turn.pop(class)?;
         drop(turn);
         Some(hand_out::<P>(object))
     }
@@ -116,21 +115,24 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     #[inline(always)]
     pub(crate) fn push(&self, addr: usize, class: SizeClass) -> bool {
         let _pinned = Pinned::<P>::new();
-        let Some(cpu) = self.cpus.own::<P>() else {
-            return false;
-        };
         // SAFETY: this is the CPU of that state, and it is pinned.
-        let Some(turn) = (unsafe { cpu.enter() }) else {
+        let Some(turn) = (unsafe { CpuState::enter_own(self.cpus.own_or_absent::<P>()) }) else {
             return false;
         };
+        let Some(place) = turn.place(class) else {
+            return false;
+        };
+        // SAFETY: where there is a place, there are magazines.
+        let entry = Entry(unsafe { turn.entry(addr) });
+        if !entry.admits::<PAGE_SIZE>(addr, class) {
+            return false;
+        }
         let mark = self.mark_of(addr);
-        if !Entry(turn.entry(addr)).admits::<PAGE_SIZE>(addr, class)
-            || has_mark(addr, mark)
-            || !turn.magazines.try_push(class, addr)
-        {
+        if has_mark(addr, mark) {
             return false;
         }
         // Nobody looks into the magazine before the turn is over.
+        place.put(addr);
         write_mark(addr, mark);
         true
     }

@@ -45,10 +45,8 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         if self.cpus.lacks_far(P::MAX_CPUS) {
             let bytes = CpuTable::<CpuState<P>>::far_bytes(P::MAX_CPUS);
             let memory = frames.allocate_internal(bytes)?;
-            // SAFETY: the fresh block has at least that many bytes.
-            unsafe { memory.write_bytes(0, bytes) };
-            // SAFETY: it is zeroed, page-aligned, for all CPUs, and never freed.
-            unsafe { self.cpus.install_far(memory) };
+            // SAFETY: it is long enough, page-aligned, for all CPUs, and never freed.
+            unsafe { self.cpus.install_far(memory, P::MAX_CPUS) };
         }
         let state = frames
             .allocate_internal(size_of::<CpuState<P>>())?
@@ -106,7 +104,12 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         if let Some(memory) = NonNull::new(memory) {
             // SAFETY: the block was just allocated, and is long enough.
             let magazines = unsafe { Magazines::create(memory) };
-            if !cpu.install(magazines.as_ptr()) {
+            let is_installed = {
+                let pinned = Pinned::<P>::new();
+                let turn = self.own_turn(cpu, &pinned);
+                turn.is_some_and(|turn| turn.install(magazines.as_ptr()))
+            };
+            if !is_installed {
                 give_pages(frames, addr, count);
             }
         }

@@ -37,8 +37,9 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         };
         let mut given = 0;
         self.visit_claimed(&exclusive, is_nested, |cpu, claimed| {
-            cpu.forget_view();
             // SAFETY: they are claimed, and the CPU is in no turn.
+            unsafe { cpu.forget_view() };
+            // SAFETY: as above.
             let Some(magazines) = (unsafe { claimed.as_ref() }) else {
                 return claimed;
             };
@@ -82,7 +83,8 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             P::relax();
         };
         self.visit_claimed(&exclusive, false, |cpu, claimed| {
-            cpu.forget_view();
+            // SAFETY: they are claimed, and the CPU is in no turn.
+            unsafe { cpu.forget_view() };
             claimed
         });
     }
@@ -108,11 +110,11 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             let Some(claimed) = cpu.claimed() else {
                 continue;
             };
-            // Once it is out, it does not come in again: its turns end at the claim.
-            let mut is_out = claimed.is_null() || !cpu.is_active();
-            while !is_out && !is_nested {
-                P::relax();
-                is_out = !cpu.is_active();
+            let mut is_out = is_out(cpu, claimed, is_nested);
+            // Its turns end at the claim, unless it had magazines installed just then.
+            if is_out && cpu.vacate() {
+                P::heavy_barrier();
+                is_out = self::is_out(cpu, claimed, is_nested);
             }
             cpu.release(if is_out { visit(cpu, claimed) } else { claimed });
         }
@@ -183,4 +185,14 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             }
         }
     }
+}
+
+/// Whether a CPU whose magazines are claimed is in no turn that has them; waits for that if it may.
+fn is_out<P: Platform>(cpu: &CpuState<P>, claimed: *mut Magazines, is_nested: bool) -> bool {
+    let mut is_out = claimed.is_null() || !cpu.is_active();
+    while !is_out && !is_nested {
+        P::relax();
+        is_out = !cpu.is_active();
+    }
+    is_out
 }

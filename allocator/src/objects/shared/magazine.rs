@@ -17,7 +17,7 @@ pub(super) const MOST_BATCH: usize = MOST_OBJECTS / 2;
 /// The magazine of a class.
 #[derive(Clone, Copy)]
 struct Place {
-    /// Where it begins, in words: its count, then its objects.
+    /// Where it begins, in words: with its [`HEAD`], then its objects.
     begin: u16,
     capacity: u16,
 }
@@ -42,7 +42,7 @@ const PLACES: [Place; SizeClass::COUNT] = {
             capacity: capacity as u16,
         };
         places[class] = place;
-        begin += 1 + capacity;
+        begin += HEAD + capacity;
         class += 1;
     }
     assert!(begin <= u16::MAX as usize);
@@ -53,6 +53,10 @@ const PLACES: [Place; SizeClass::COUNT] = {
 #[inline]
 pub(super) const fn capacity(class: SizeClass) -> usize {
     PLACES[class.index()].capacity as usize
+}
+
+const fn begin(class: SizeClass) -> usize {
+    PLACES[class.index()].begin as usize
 }
 
 /// How many objects of `class` move at a time.
@@ -66,22 +70,98 @@ const LEN_BITS: u32 = 8;
 const LEN_MASK: usize = (1 << LEN_BITS) - 1;
 const _: () = assert!(MOST_OBJECTS <= LEN_MASK);
 
-#[inline]
-fn begin(class: SizeClass) -> usize {
-    PLACES[class.index()].begin.into()
-}
+/// What comes before the objects of a magazine, in words: its count, and its capacity.
+const HEAD: usize = 2;
 
 const WORDS: usize = {
     let last = PLACES[SizeClass::COUNT - 1];
-    (last.begin + 1 + last.capacity) as usize
+    last.begin as usize + HEAD + last.capacity as usize
 };
+
+/// How a magazine begins; its objects follow. A CPU in a hurry has a pointer to each, not one to all:
+/// a count at a known distance from a register comes back from the processor's stores at once, one that an
+/// index leads to after some six cycles.
+#[repr(C)]
+pub(super) struct Magazine {
+    count: AtomicUsize,
+    /// Not written after it was made.
+    capacity: usize,
+}
+
+impl Magazine {
+    /// One that has no objects and takes none.
+    pub(super) const fn vacant() -> Self {
+        Self {
+            count: AtomicUsize::new(0),
+            capacity: 0,
+        }
+    }
+
+    /// Takes the object that was put last.
+    ///
+    /// # Safety
+    ///
+    /// `this` is one of [`Magazines`], and nobody else uses these; or a vacant one.
+    #[inline]
+    pub(super) unsafe fn pop(this: *const Self) -> Option<usize> {
+        // SAFETY: every magazine begins like this.
+        let head = unsafe { &*this };
+        let count = head.count.load(Ordering::Relaxed);
+        let len = count & LEN_MASK;
+        if len == 0 {
+            return None;
+        }
+        // One less is here, one more was handed out.
+        let count = count.wrapping_add(LEN_MASK);
+        head.count.store(count, Ordering::Relaxed);
+        debug_assert!(len <= head.capacity);
+        // SAFETY: this is the word of an object.
+        let word = unsafe { Self::word(this, len - 1) };
+        Some(word.load(Ordering::Relaxed))
+    }
+
+    /// The place for another object, if there is one.
+    ///
+    /// # Safety
+    ///
+    /// As for [`pop`](Self::pop), until the place is used or forgotten.
+    #[inline]
+    pub(super) unsafe fn place<'a>(this: *const Self) -> Option<Free<'a>> {
+        // SAFETY: every magazine begins like this.
+        let head = unsafe { &*this };
+        let count = head.count.load(Ordering::Relaxed);
+        let len = count & LEN_MASK;
+        (len < head.capacity).then(|| Free {
+            // SAFETY: there is a word for every object up to the capacity.
+            word: unsafe { Self::word(this, len) },
+            at: &head.count,
+            count,
+        })
+    }
+
+    /// # Safety
+    ///
+    /// As for [`pop`](Self::pop), and `index` is below the capacity.
+    #[inline]
+    unsafe fn word<'a>(this: *const Self, index: usize) -> &'a AtomicUsize {
+        let words = this.cast::<AtomicUsize>();
+        // SAFETY: the caller says that the magazine has that word.
+        let word = unsafe { words.add(HEAD + index) };
+        // SAFETY: as above.
+        unsafe { &*word }
+    }
+}
+
+const _: () = assert!(size_of::<Magazine>() == HEAD * size_of::<usize>());
 
 /// The magazines of one CPU. Only the CPU itself uses them, inside its turn, or whoever has
 /// claimed them (see [`cpu`](super::cpu)); statistics read the counts from elsewhere.
 #[repr(C, align(64))]
 pub(super) struct Magazines {
-    words: [AtomicUsize; WORDS],
+    // First, so that no count lies as far behind the beginning of a page as the words of a CPU's state that
+    // are read just after it was written: processors take such addresses for the same one at first.
     pub(super) reserve: Reserve,
+    words: [AtomicUsize; WORDS],
 }
 
 impl Magazines {
@@ -94,13 +174,34 @@ impl Magazines {
     ///
     /// `memory` is at least [`BYTES`](Self::BYTES) long, page-aligned, and the caller's.
     pub(super) unsafe fn create(memory: NonNull<u8>) -> NonNull<Self> {
-        // SAFETY: the caller's memory is long enough. Zeroes are empty magazines, and nothing behind them.
+        // SAFETY: the caller's memory is long enough. Zeroes are counts and an empty reserve.
         unsafe { memory.write_bytes(0, Self::BYTES) };
-        memory.cast()
+        let magazines = memory.cast::<Self>();
+        for class in SizeClass::ALL {
+            // SAFETY: zeroes are a value of the type, and the memory is the caller's.
+            let words = unsafe { &magazines.as_ref().words };
+            words[begin(class) + 1].store(capacity(class), Ordering::Relaxed);
+        }
+        magazines
+    }
+
+    /// One of the magazines.
+    ///
+    /// # Safety
+    ///
+    /// There are magazines at `this`.
+    pub(super) const unsafe fn one(this: *const Self, class: SizeClass) -> *const Magazine {
+        // SAFETY: the caller says so.
+        let words = unsafe { &raw const (*this).words };
+        // SAFETY: every magazine begins inside.
+        unsafe { words.cast::<AtomicUsize>().add(begin(class)) }.cast()
+    }
+
+    fn count(&self, class: SizeClass) -> &AtomicUsize {
+        &self.words[begin(class)]
     }
 
     /// How many objects the magazine of `class` holds.
-    #[inline]
     pub(super) fn len(&self, class: SizeClass) -> usize {
         self.count(class).load(Ordering::Relaxed) & LEN_MASK
     }
@@ -111,44 +212,35 @@ impl Magazines {
         self.count(class).load(Ordering::Relaxed) >> LEN_BITS
     }
 
-    #[inline]
-    fn count(&self, class: SizeClass) -> &AtomicUsize {
-        // SAFETY: every magazine begins inside.
-        unsafe { self.words.get_unchecked(begin(class)) }
+    /// The words of all objects that fit into the magazine of `class`.
+    fn places(&self, class: SizeClass) -> &[AtomicUsize] {
+        &self.words[begin(class) + HEAD..][..capacity(class)]
+    }
+
+    /// The words of those that are there.
+    fn objects(&self, class: SizeClass) -> &[AtomicUsize] {
+        &self.places(class)[..self.len(class)]
     }
 
     /// Takes the object that was put last.
-    #[inline]
     pub(super) fn pop(&self, class: SizeClass) -> Option<usize> {
-        let begin = begin(class);
-        let count = self.count(class).load(Ordering::Relaxed);
-        let len = count & LEN_MASK;
-        if len == 0 {
-            return None;
-        }
-        // One less is here, one more was handed out.
-        self.count(class)
-            .store(count.wrapping_add(LEN_MASK), Ordering::Relaxed);
-        debug_assert!(len <= capacity(class));
-        // SAFETY: no length is above the capacity, so this is a word of that magazine.
-        let word = unsafe { self.words.get_unchecked(begin + len) };
-        Some(word.load(Ordering::Relaxed))
+        // SAFETY: these are magazines.
+        let one = unsafe { Self::one(self, class) };
+        // SAFETY: who has them says so.
+        unsafe { Magazine::pop(one) }
     }
 
     /// The batch of a full magazine that was put first.
     pub(super) fn surplus(&self, class: SizeClass) -> Option<&[usize]> {
-        let begin = begin(class) + 1;
         (self.len(class) == capacity(class)).then(|| {
             // SAFETY: nobody else uses a magazine, and its user forgets the result before it writes.
-            unsafe { plain(&self.words[begin..begin + batch(class)]) }
+            unsafe { plain(&self.places(class)[..batch(class)]) }
         })
     }
 
     /// Lets go of the objects that were put first.
     pub(super) fn forget_oldest(&self, class: SizeClass, count: usize) {
-        let begin = begin(class) + 1;
-        let len = self.len(class);
-        let words = &self.words[begin..begin + len];
+        let words = self.objects(class);
         let start = words.as_ptr().cast::<usize>().cast_mut();
         let left = words[count..].len();
         // SAFETY: no more are let go than there are.
@@ -160,39 +252,19 @@ impl Magazines {
         word.store(word.load(Ordering::Relaxed) - count, Ordering::Relaxed);
     }
 
-    /// Puts an object into a magazine, if there is room.
-    #[inline]
-    pub(super) fn try_push(&self, class: SizeClass, object: usize) -> bool {
-        let count = self.count(class).load(Ordering::Relaxed);
-        let len = count & LEN_MASK;
-        if len >= capacity(class) {
-            return false;
-        }
-        // SAFETY: a length below the capacity is that of a word of this magazine.
-        let word = unsafe { self.words.get_unchecked(begin(class) + 1 + len) };
-        word.store(object, Ordering::Relaxed);
-        self.count(class).store(count + 1, Ordering::Relaxed);
-        true
-    }
-
     /// What is free of a magazine, to put many objects into it.
     pub(super) fn room(&self, class: SizeClass) -> Room<'_> {
-        let count = self.count(class);
-        let first = begin(class) + 1;
-        let len = count.load(Ordering::Relaxed) & LEN_MASK;
         Room {
-            count,
-            words: self.words[first + len..first + capacity(class)].iter(),
+            count: self.count(class),
+            words: self.places(class)[self.len(class)..].iter(),
             put: 0,
         }
     }
 
     /// Passes every object of a magazine to `sink`.
     pub(super) fn inspect(&self, class: SizeClass, sink: impl FnMut(usize)) {
-        let begin = begin(class) + 1;
-        let objects = &self.words[begin..begin + self.len(class)];
+        let objects = self.objects(class).iter();
         objects
-            .iter()
             .map(|word| word.load(Ordering::Relaxed))
             .for_each(sink);
     }
@@ -204,12 +276,27 @@ impl Magazines {
         limit: usize,
         out: &mut [usize; MOST_BATCH],
     ) -> usize {
-        let begin = begin(class) + 1;
         let taken = self.len(class).min(limit).min(MOST_BATCH);
         // SAFETY: nobody else uses a magazine, and nothing is written here.
-        out[..taken].copy_from_slice(unsafe { plain(&self.words[begin..begin + taken]) });
+        out[..taken].copy_from_slice(unsafe { plain(&self.objects(class)[..taken]) });
         self.forget_oldest(class, taken);
         taken
+    }
+}
+
+/// A free place of a magazine.
+pub(super) struct Free<'a> {
+    word: &'a AtomicUsize,
+    at: &'a AtomicUsize,
+    count: usize,
+}
+
+impl Free<'_> {
+    /// Puts an object there.
+    #[inline]
+    pub(super) fn put(self, object: usize) {
+        self.word.store(object, Ordering::Relaxed);
+        self.at.store(self.count + 1, Ordering::Relaxed);
     }
 }
 

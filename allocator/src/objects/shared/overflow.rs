@@ -56,15 +56,17 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         let Some(turn) = (unsafe { cpu.enter() }) else {
             return false;
         };
-        let Some(batch) = turn.magazines.surplus(class) else {
+        let Some(magazines) = turn.magazines() else {
+            return false;
+        };
+        let Some(batch) = magazines.surplus(class) else {
             return false;
         };
         let is_moved = self.depot().is_some_and(|depot| depot.put(class, batch))
-            || self.stays(frames, &turn, batch)
-                && turn.magazines.reserve.put::<PAGE_SIZE>(class, batch);
+            || self.stays(frames, &turn, batch) && magazines.reserve.put::<PAGE_SIZE>(class, batch);
         if is_moved {
             let moved = batch.len();
-            turn.magazines.forget_oldest(class, moved);
+            magazines.forget_oldest(class, moved);
             cpu.activity.drained(class, moved);
         }
         is_moved
@@ -81,7 +83,8 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         let Some(object) = batch.first() else {
             return false;
         };
-        let mut entry = Entry(turn.entry(*object));
+        // SAFETY: the object comes from the turn's magazines.
+        let mut entry = Entry(unsafe { turn.entry(*object) });
         if entry.addr().is_none() {
             // SAFETY: the section of a free object that is in a turn's magazine does not go.
             let window = unsafe { frames.slab_window(*object) };
@@ -102,10 +105,10 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         let wanted = {
             let pinned = Pinned::<P>::new();
             self.own_turn(cpu, &pinned).and_then(|turn| {
-                let batch = turn.magazines.surplus(class)?;
-                let reserve = &turn.magazines.reserve;
+                let magazines = turn.magazines()?;
+                let batch = magazines.surplus(class)?;
                 self.stays(frames, &turn, batch)
-                    .then(|| reserve.wants_another::<PAGE_SIZE>(class))?
+                    .then(|| magazines.reserve.wants_another::<PAGE_SIZE>(class))?
             })
         };
         let Some(wanted) = wanted else { return false };
@@ -118,8 +121,10 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         };
         let unused = {
             let pinned = Pinned::<P>::new();
-            self.own_turn(cpu, &pinned).map_or(Some(page), |turn| {
-                let reserve = &turn.magazines.reserve;
+            let turn = self.own_turn(cpu, &pinned);
+            let magazines = turn.as_ref().and_then(Turn::magazines);
+            magazines.map_or(Some(page), |magazines| {
+                let reserve = &magazines.reserve;
                 reserve.allow(most);
                 // SAFETY: the page was just allocated for this.
                 unsafe { reserve.add_blank(page) }.err()
@@ -145,19 +150,23 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         let _moving = Moving::new(self);
         let moved = {
             let pinned = Pinned::<P>::new();
-            self.own_turn(cpu, &pinned).map_or(0, |turn| {
-                // SAFETY: it is kept for turns only; see `ObjectAllocator::forget_views`.
-                if let Some(window) = unsafe { frames.slab_window(addr) } {
-                    turn.set_view(window.view());
-                }
-                let count = turn.magazines.surplus(class).map_or(0, <[usize]>::len);
-                let moved = turn.magazines.take_oldest(class, count, &mut objects);
-                if moved != 0 {
-                    // In the turn: a handler behind it, or whoever claims, counts in the same place.
-                    cpu.activity.drained(class, moved);
-                }
-                moved
-            })
+            let turn = self.own_turn(cpu, &pinned);
+            turn.as_ref()
+                .and_then(Turn::parts)
+                .map_or(0, |(turn, magazines)| {
+                    // SAFETY: it is kept for turns only; see `ObjectAllocator::forget_views`.
+                    if let Some(window) = unsafe { frames.slab_window(addr) } {
+                        // SAFETY: the turn has magazines.
+                        unsafe { turn.set_view(window.view()) };
+                    }
+                    let count = magazines.surplus(class).map_or(0, <[usize]>::len);
+                    let moved = magazines.take_oldest(class, count, &mut objects);
+                    if moved != 0 {
+                        // In the turn: a handler behind it, or whoever claims, counts in the same place.
+                        cpu.activity.drained(class, moved);
+                    }
+                    moved
+                })
         };
         self.give_back(frames, &mut objects[..moved], class);
     }
