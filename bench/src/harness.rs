@@ -113,7 +113,10 @@ impl Runner {
         }
         let mut costs: Vec<Vec<Cost>> = vec![Vec::new(); subjects.len()];
         let share = self.options.time.div_f64(subjects.len() as f64);
-        // The first turn warms up.
+        // The first turn touches memory that was never touched, and says nothing about the others.
+        for subject in &mut subjects {
+            (subject.turn)();
+        }
         let turns: Vec<usize> = subjects
             .iter_mut()
             .map(|subject| {

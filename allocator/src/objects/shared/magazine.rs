@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::size_class::SizeClass;
 use super::reserve::Reserve;
-use super::words::{copy_in, plain};
+use super::words::{copy_in, expect_write, plain};
 
 /// A magazine keeps at most this many objects, and at most this many bytes of them.
 const MOST_OBJECTS: usize = 128;
@@ -300,7 +300,7 @@ impl Free<'_> {
     }
 }
 
-/// Free places of a magazine. What is put there counts once this value is gone.
+/// Free places of a magazine, for objects that will be allocated soon. What is put there counts once this value is gone.
 pub(super) struct Room<'a> {
     count: &'a AtomicUsize,
     words: core::slice::Iter<'a, AtomicUsize>,
@@ -316,6 +316,7 @@ impl Room<'_> {
     /// Puts as many objects there as there is place for.
     pub(super) fn put_all(&mut self, objects: &[usize]) {
         let objects = &objects[..objects.len().min(self.len())];
+        objects.iter().copied().for_each(expect_write);
         // SAFETY: a magazine's words belong to whoever has the room.
         unsafe { copy_in(objects, self.words.as_slice()) };
         self.words = self.words.as_slice()[objects.len()..].iter();
@@ -327,6 +328,7 @@ impl Room<'_> {
     pub(super) fn put(&mut self, object: usize) {
         debug_assert_ne!(self.len(), 0);
         if let Some(word) = self.words.next() {
+            expect_write(object);
             word.store(object, Ordering::Relaxed);
             self.put += 1;
         }

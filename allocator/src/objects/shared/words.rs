@@ -30,3 +30,17 @@ pub(super) unsafe fn plain(words: &[AtomicUsize]) -> &[usize] {
     // SAFETY: an atomic word has the layout of a plain one, and nobody writes them.
     unsafe { core::slice::from_raw_parts(words.as_ptr().cast(), words.len()) }
 }
+
+/// Lets the processor fetch the first word of an object that will be written soon, where there is an instruction
+/// for that: what comes from a cache of addresses was last used long ago. Not a use of the object.
+#[inline]
+pub(super) fn expect_write(object: usize) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        // SAFETY: a prefetch of any address has no effect that a program could see.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(core::ptr::without_provenance(object)) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = object;
+}
