@@ -77,7 +77,8 @@ pub unsafe trait Platform: Sized + 'static {
     #[inline]
     fn unpin() {}
 
-    /// Makes every other CPU execute a full memory barrier between the call and the return.
+    /// Makes every other CPU execute a full memory barrier between the call and the return: what the
+    /// caller wrote before the call is seen by what the other CPU does behind its barrier.
     ///
     /// This is rare: memory is short, or a section is removed. In a kernel it is an interrupt that
     /// is sent to all other CPUs and awaited; in a process it is `membarrier(2)`. It may be called

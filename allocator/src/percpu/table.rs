@@ -11,7 +11,7 @@ const NEAR: usize = 64;
 /// What there is one of for every CPU that has called.
 pub(crate) trait PerCpu: Sized {
     /// Stands in the table for that of a CPU that has not: null, or as much of one as
-    /// [`CpuTable::own_or_absent`]'s callers look at.
+    /// [`CpuTable::own_or_absent`]'s callers look at. Nothing else has that address.
     const ABSENT: *const Self;
 }
 
@@ -141,8 +141,10 @@ unsafe fn far_entry<'a, T>(far: NonNull<AtomicPtr<T>>, cpu: usize) -> &'a Atomic
 mod tests {
     use super::*;
 
+    static ABSENT: u32 = 0;
+
     impl PerCpu for u32 {
-        const ABSENT: *const Self = &0;
+        const ABSENT: *const Self = &raw const ABSENT;
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 #[cfg(not(loom))]
 pub(super) use core::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, AtomicUsize as StaticUsize, Ordering,
+    AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, AtomicUsize as StaticUsize, Ordering, fence,
 };
 
 #[cfg(loom)]
 pub(super) use super::modelled::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, StaticUsize,
+    AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, StaticUsize, fence,
 };

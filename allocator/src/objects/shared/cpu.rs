@@ -18,7 +18,7 @@ use core::sync::atomic::AtomicUsize;
 use super::super::heap::SlabHeap;
 use super::super::size_class::SizeClass;
 use super::activity::Activity;
-use super::atomic::{AtomicBool, AtomicPtr, Ordering};
+use super::atomic::{AtomicBool, AtomicPtr, Ordering, fence};
 use super::magazine::{Free, Magazine, Magazines};
 use super::remote::RemoteQueue;
 use crate::Platform;
@@ -176,9 +176,13 @@ impl<P: Platform> CpuState<P> {
     pub(super) fn vacate(&self) -> bool {
         let mut did = false;
         for magazine in &self.each {
-            did |= magazine.load(Ordering::Relaxed) != vacant();
-            magazine.store(vacant(), Ordering::Relaxed);
+            if magazine.load(Ordering::Relaxed) != vacant() {
+                magazine.store(vacant(), Ordering::Relaxed);
+                did = true;
+            }
         }
+        // Before the barriers of other CPUs, and before anything that is done with the magazines.
+        fence(Ordering::SeqCst);
         did
     }
 

@@ -37,7 +37,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         };
         let mut given = 0;
         self.visit_claimed(&exclusive, is_nested, |cpu, claimed| {
-            // SAFETY: they are claimed, and the CPU is in no turn.
+            // SAFETY: they are claimed, and the CPU is in no turn that has them.
             unsafe { cpu.forget_view() };
             // SAFETY: as above.
             let Some(magazines) = (unsafe { claimed.as_ref() }) else {
@@ -83,7 +83,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             P::relax();
         };
         self.visit_claimed(&exclusive, false, |cpu, claimed| {
-            // SAFETY: they are claimed, and the CPU is in no turn.
+            // SAFETY: they are claimed, and the CPU is in no turn that has them.
             unsafe { cpu.forget_view() };
             claimed
         });
@@ -102,7 +102,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         for (_, cpu) in self.cpus.iter(P::MAX_CPUS) {
             has_magazines |= cpu.claim();
         }
-        // A CPU without magazines is in no turn, and begins none.
+        // A CPU without magazines is in no turn that has any, and cannot get some now.
         if has_magazines {
             P::heavy_barrier();
         }

@@ -7,7 +7,7 @@ use super::descriptor::SharedRef;
 use crate::{AllocError, AllocResult};
 
 /// What the page metadata says about the slab at an address: the address of the descriptor, and in its
-/// low bits one more than the class, so that no slab is of no class.
+/// low bits the number of the class, which is not 0.
 #[derive(Clone, Copy)]
 pub(super) struct Entry(pub(super) *mut ());
 

@@ -158,8 +158,8 @@ const _: () = assert!(size_of::<Magazine>() == HEAD * size_of::<usize>());
 /// claimed them (see [`cpu`](super::cpu)); statistics read the counts from elsewhere.
 #[repr(C, align(64))]
 pub(super) struct Magazines {
-    // First, so that no count lies as far behind the beginning of a page as the words of a CPU's state that
-    // are read just after it was written: processors take such addresses for the same one at first.
+    // First, so that the counts that change all the time do not begin where pages do, as so much else: see
+    // `arrive::offset`.
     pub(super) reserve: Reserve,
     words: [AtomicUsize; WORDS],
 }

@@ -11,7 +11,7 @@ use core::cell::RefCell;
 use core::ops::Deref;
 
 use loom::sync::atomic as loom_atomic;
-pub(super) use loom::sync::atomic::Ordering;
+pub(super) use loom::sync::atomic::{Ordering, fence};
 
 /// What a handler does.
 type Handler = Rc<dyn Fn()>;

@@ -35,11 +35,16 @@ pub(super) unsafe fn plain(words: &[AtomicUsize]) -> &[usize] {
 /// for that: what comes from a cache of addresses was last used long ago. Not a use of the object.
 #[inline]
 pub(super) fn expect_write(object: usize) {
+    // Not `_mm_prefetch`: that becomes a call where SSE is off, as in most kernels, and fetches for reading.
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    {
-        use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-        // SAFETY: a prefetch of any address has no effect that a program could see.
-        unsafe { _mm_prefetch::<_MM_HINT_ET0>(core::ptr::without_provenance(object)) };
+    // SAFETY: a prefetch of any address has no effect that a program could see. (Processors for 64 bits that do not
+    // know it do nothing: AMD, "Architecture Programmer's Manual", volume 3, and Intel's, volume 2.)
+    unsafe {
+        core::arch::asm!(
+            "prefetchw [{}]",
+            in(reg) object,
+            options(nostack, preserves_flags, readonly)
+        );
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = object;

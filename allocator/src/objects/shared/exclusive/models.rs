@@ -1,7 +1,7 @@
 //! Turns of CPUs, and claims of their magazines by others and by handlers.
 
-use core::ptr::null_mut;
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use core::ptr::{NonNull, null_mut};
+use std::alloc::{Layout, alloc, dealloc};
 use std::boxed::Box;
 use std::vec::Vec;
 
@@ -48,8 +48,10 @@ impl Rig {
         assert!(!rig.objects.is_exclusive());
         for cpu in 0..cpus {
             let state = Box::new(CpuState::new());
-            // SAFETY: the layout is not empty; zeroes are empty magazines.
-            let magazines = unsafe { alloc_zeroed(Layout::new::<Magazines>()) }.cast();
+            // SAFETY: the layout is not empty.
+            let memory = unsafe { alloc(Layout::new::<Magazines>()) };
+            // SAFETY: that is the layout; an alignment to a page is not asked for here.
+            let magazines = unsafe { Magazines::create(NonNull::new(memory).unwrap()) }.as_ptr();
             assert!(install(&state, magazines));
             // SAFETY: the state lives as long as the rig.
             unsafe { rig.objects.cpus.install(cpu, (&*state).into()) };
@@ -87,6 +89,21 @@ impl Rig {
                 magazines
             });
         visited
+    }
+
+    /// What a drain does that gives the pages of this CPU's magazines away, to somebody who writes them. Returns whether
+    /// there were any.
+    fn retire(&self) -> bool {
+        let exclusive = self.objects.try_exclusive().expect("nobody else claims");
+        let mut had = false;
+        self.objects.visit_claimed(&exclusive, false, |_, claimed| {
+            had |= !claimed.is_null();
+            null_mut()
+        });
+        if had {
+            self.states[0].used.with_mut(|_| ());
+        }
+        had
     }
 
     /// Nobody claims, nobody is inside, and every CPU has its magazines.
@@ -179,14 +196,43 @@ fn loom_magazines_that_arrive_during_a_claim_are_not_lost() {
     });
 }
 
-/// Runs `main` on CPU 0, with a handler at every point of it that takes a turn and claims, while CPU 1
+#[test]
+fn loom_magazines_that_are_given_away_are_not_used() {
+    for arrive in [false, true] {
+        loom::model(move || {
+            let rig = Rig::new(1);
+            let magazines = rig.magazines[0];
+            if arrive {
+                assert!(rig.retire());
+            }
+            let other = thread::spawn({
+                let rig = Arc::clone(&rig);
+                move || {
+                    Machine::set_cpu(1);
+                    rig.retire()
+                }
+            });
+            // Not while somebody claims that there are none.
+            let came = !arrive || install(&rig.states[0], magazines);
+            rig.turn();
+            let is_gone = other.join().unwrap();
+            let is_there = rig.states[0].claim();
+            rig.states[0].release(null_mut());
+            assert_eq!(is_there, came && !is_gone);
+            assert!(!rig.turn());
+        });
+    }
+}
+
+/// Runs `before`, and then `main` on CPU 0, with a handler at every point of it that takes a turn and claims, while CPU 1
 /// claims, too.
-fn with_handlers(main: fn(&Rig)) {
+fn with_handlers(before: fn(&Rig), main: fn(&Rig)) {
     let points = at_every_point(|point| {
         let came = Ever::default();
         let ever = came.clone();
         bounded().check(move || {
             let rig = Rig::new(2);
+            before(&rig);
             let other = spawn(&rig, 1, |rig| {
                 rig.claim();
                 rig.turn();
@@ -210,14 +256,35 @@ fn with_handlers(main: fn(&Rig)) {
 
 #[test]
 fn loom_d13_a_handler_interrupts_a_turn_at_any_point() {
-    with_handlers(|rig| {
+    with_handlers(
+        |_| (),
+        |rig| {
+            rig.turn();
+        },
+    );
+}
+
+#[test]
+fn loom_d13_a_handler_interrupts_the_arrival_of_magazines_at_any_point() {
+    let before = |rig: &Rig| {
+        rig.states[0].claim();
+        rig.states[0].release(null_mut());
+    };
+    with_handlers(before, |rig| {
+        // While somebody claims that there are none, none can come.
+        while !install(&rig.states[0], rig.magazines[0]) {
+            thread::yield_now();
+        }
         rig.turn();
     });
 }
 
 #[test]
 fn loom_d13_a_handler_interrupts_a_claim_at_any_point() {
-    with_handlers(|rig| {
-        rig.claim();
-    });
+    with_handlers(
+        |_| (),
+        |rig| {
+            rig.claim();
+        },
+    );
 }
