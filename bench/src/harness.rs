@@ -113,16 +113,14 @@ impl Runner {
         }
         let mut costs: Vec<Vec<Cost>> = vec![Vec::new(); subjects.len()];
         let share = self.options.time.div_f64(subjects.len() as f64);
-        // The first turn touches memory that was never touched, and says nothing about the others.
-        for subject in &mut subjects {
-            (subject.turn)();
-        }
         let turns: Vec<usize> = subjects
             .iter_mut()
             .map(|subject| {
-                let start = Instant::now();
-                (subject.turn)();
-                turns_in(share, start.elapsed())
+                turns_in(share, || {
+                    let start = Instant::now();
+                    (subject.turn)();
+                    start.elapsed()
+                })
             })
             .collect();
         let rounds = turns.iter().copied().max().unwrap_or(0);
@@ -187,13 +185,37 @@ impl Runner {
     }
 }
 
-/// How many turns fit into `share`, if one takes `turn`.
-fn turns_in(share: Duration, turn: Duration) -> usize {
-    let turns = share.as_nanos() / turn.as_nanos().max(1);
+/// How many turns fit into `share`, if each takes what `turn` says.
+///
+/// The first one warms up, and touches memory that was never touched, so it says little about the others: unless it
+/// takes so long that they will be few all the same.
+fn turns_in(share: Duration, mut turn: impl FnMut() -> Duration) -> usize {
+    let first = turn();
+    let usual = if first < share * 8 { turn() } else { first };
+    let turns = share.as_nanos() / usual.as_nanos().max(1);
     usize::try_from(turns).map_or(TURNS.1, |turns| turns.clamp(TURNS.0, TURNS.1))
 }
 
 fn median(mut samples: Vec<f64>) -> Option<f64> {
     samples.sort_by(f64::total_cmp);
     samples.get(samples.len() / 2).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cold_first_turn_does_not_decide_how_many_there_are() {
+        let turns = |first: u64, then: u64| {
+            let mut times = [first, then].into_iter().map(Duration::from_millis);
+            turns_in(Duration::from_millis(100), || {
+                times.next().expect("two at most")
+            })
+        };
+        assert_eq!(turns(50, 5), 20);
+        assert_eq!(turns(5, 50), TURNS.0);
+        assert_eq!(turns(1, 0), TURNS.1);
+        assert_eq!(turns(800, 5), TURNS.0);
+    }
 }
