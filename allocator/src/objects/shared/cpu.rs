@@ -68,7 +68,7 @@ impl<P: Platform> PerCpu for CpuState<P> {
 const CLAIMED: *mut Magazines = core::ptr::without_provenance_mut(1);
 
 /// Stands where a magazine would be. Never written to.
-static VACANT: Magazine = Magazine::vacant();
+static VACANT: Magazine = Magazine::empty(0);
 
 const fn vacant() -> *mut Magazine {
     (&raw const VACANT).cast_mut()
@@ -301,11 +301,6 @@ impl<'a> Turn<'a> {
     fn begin_use(&self) {
         let using = self.using.take().unwrap_or_else(|| self.used.get_mut());
         self.using.set(Some(using));
-    }
-
-    /// The turn with its magazines, if they are there.
-    pub(super) fn parts(&self) -> Option<(&Self, &'a Magazines)> {
-        Some((self, self.magazines()?))
     }
 
     /// The entry for the slab of `addr`; null if that is not where the CPU has looked lately.

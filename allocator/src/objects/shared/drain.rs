@@ -110,11 +110,11 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             let Some(claimed) = cpu.claimed() else {
                 continue;
             };
-            let mut is_out = is_out(cpu, claimed, is_nested);
+            let mut is_out = leaves(cpu, claimed, is_nested);
             // Its turns end at the claim, unless it had magazines installed just then.
             if is_out && cpu.vacate() {
                 P::heavy_barrier();
-                is_out = self::is_out(cpu, claimed, is_nested);
+                is_out = leaves(cpu, claimed, is_nested);
             }
             cpu.release(if is_out { visit(cpu, claimed) } else { claimed });
         }
@@ -188,7 +188,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
 }
 
 /// Whether a CPU whose magazines are claimed is in no turn that has them; waits for that if it may.
-fn is_out<P: Platform>(cpu: &CpuState<P>, claimed: *mut Magazines, is_nested: bool) -> bool {
+fn leaves<P: Platform>(cpu: &CpuState<P>, claimed: *mut Magazines, is_nested: bool) -> bool {
     let mut is_out = claimed.is_null() || !cpu.is_active();
     while !is_out && !is_nested {
         P::relax();

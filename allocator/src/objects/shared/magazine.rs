@@ -89,11 +89,11 @@ pub(super) struct Magazine {
 }
 
 impl Magazine {
-    /// One that has no objects and takes none.
-    pub(super) const fn vacant() -> Self {
+    /// One that has no objects, and takes so many.
+    pub(super) const fn empty(capacity: usize) -> Self {
         Self {
             count: AtomicUsize::new(0),
-            capacity: 0,
+            capacity,
         }
     }
 
@@ -174,13 +174,14 @@ impl Magazines {
     ///
     /// `memory` is at least [`BYTES`](Self::BYTES) long, page-aligned, and the caller's.
     pub(super) unsafe fn create(memory: NonNull<u8>) -> NonNull<Self> {
-        // SAFETY: the caller's memory is long enough. Zeroes are counts and an empty reserve.
+        // SAFETY: the caller's memory is long enough. Zeroes are words and an empty reserve.
         unsafe { memory.write_bytes(0, Self::BYTES) };
         let magazines = memory.cast::<Self>();
         for class in SizeClass::ALL {
-            // SAFETY: zeroes are a value of the type, and the memory is the caller's.
-            let words = unsafe { &magazines.as_ref().words };
-            words[begin(class) + 1].store(capacity(class), Ordering::Relaxed);
+            // SAFETY: zeroes are a value of the type.
+            let one = unsafe { Self::one(magazines.as_ptr(), class) };
+            // SAFETY: the memory is the caller's.
+            unsafe { one.cast_mut().write(Magazine::empty(capacity(class))) };
         }
         magazines
     }

@@ -121,14 +121,15 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         };
         let unused = {
             let pinned = Pinned::<P>::new();
-            let turn = self.own_turn(cpu, &pinned);
-            let magazines = turn.as_ref().and_then(Turn::magazines);
-            magazines.map_or(Some(page), |magazines| {
-                let reserve = &magazines.reserve;
-                reserve.allow(most);
+            if let Some(turn) = self.own_turn(cpu, &pinned)
+                && let Some(magazines) = turn.magazines()
+            {
+                magazines.reserve.allow(most);
                 // SAFETY: the page was just allocated for this.
-                unsafe { reserve.add_blank(page) }.err()
-            })
+                unsafe { magazines.reserve.add_blank(page) }.err()
+            } else {
+                Some(page)
+            }
         };
         // There may be one already, and now it may be used.
         if let Some(page) = unused {
@@ -150,23 +151,24 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         let _moving = Moving::new(self);
         let moved = {
             let pinned = Pinned::<P>::new();
-            let turn = self.own_turn(cpu, &pinned);
-            turn.as_ref()
-                .and_then(Turn::parts)
-                .map_or(0, |(turn, magazines)| {
-                    // SAFETY: it is kept for turns only; see `ObjectAllocator::forget_views`.
-                    if let Some(window) = unsafe { frames.slab_window(addr) } {
-                        // SAFETY: the turn has magazines.
-                        unsafe { turn.set_view(window.view()) };
-                    }
-                    let count = magazines.surplus(class).map_or(0, <[usize]>::len);
-                    let moved = magazines.take_oldest(class, count, &mut objects);
-                    if moved != 0 {
-                        // In the turn: a handler behind it, or whoever claims, counts in the same place.
-                        cpu.activity.drained(class, moved);
-                    }
-                    moved
-                })
+            if let Some(turn) = self.own_turn(cpu, &pinned)
+                && let Some(magazines) = turn.magazines()
+            {
+                // SAFETY: it is kept for turns only; see `ObjectAllocator::forget_views`.
+                if let Some(window) = unsafe { frames.slab_window(addr) } {
+                    // SAFETY: the turn has magazines.
+                    unsafe { turn.set_view(window.view()) };
+                }
+                let count = magazines.surplus(class).map_or(0, <[usize]>::len);
+                let moved = magazines.take_oldest(class, count, &mut objects);
+                if moved != 0 {
+                    // In the turn: a handler behind it, or whoever claims, counts in the same place.
+                    cpu.activity.drained(class, moved);
+                }
+                moved
+            } else {
+                0
+            }
         };
         self.give_back(frames, &mut objects[..moved], class);
     }

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 
 use super::super::size_class::SizeClass;
 use super::allocator::{ObjectAllocator, hand_out};
-use super::cpu::{CpuState, Turn};
+use super::cpu::CpuState;
 use super::descriptor::Owned;
 use super::magazine::batch;
 use super::slabs::give_pages;
@@ -82,8 +82,9 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         // SAFETY: this is the heap's lock.
         let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
         self.collect(frames, cpu, &mut heap, &mut owned);
-        let turn = self.own_turn(cpu, &pinned);
-        if let Some(magazines) = turn.as_ref().and_then(Turn::magazines) {
+        if let Some(turn) = self.own_turn(cpu, &pinned)
+            && let Some(magazines) = turn.magazines()
+        {
             let mut room = magazines.room(class);
             let limit = batch(class).min(room.len());
             let taken = heap.take(&mut owned, class, limit, |addr| room.put(addr));

@@ -126,11 +126,15 @@ fn install(state: &CpuState<Machine>, magazines: *mut Magazines) -> bool {
 }
 
 /// Another CPU.
-fn spawn(rig: &Arc<Rig>, cpu: usize, run: impl Fn(&Rig) + 'static) -> thread::JoinHandle<()> {
+fn spawn<T: 'static>(
+    rig: &Arc<Rig>,
+    cpu: usize,
+    run: impl Fn(&Rig) -> T + 'static,
+) -> thread::JoinHandle<T> {
     let rig = Arc::clone(rig);
     thread::spawn(move || {
         Machine::set_cpu(cpu);
-        run(&rig);
+        run(&rig)
     })
 }
 
@@ -205,13 +209,7 @@ fn loom_magazines_that_are_given_away_are_not_used() {
             if arrive {
                 assert!(rig.retire());
             }
-            let other = thread::spawn({
-                let rig = Arc::clone(&rig);
-                move || {
-                    Machine::set_cpu(1);
-                    rig.retire()
-                }
-            });
+            let other = spawn(&rig, 1, Rig::retire);
             // Not while somebody claims that there are none.
             let came = !arrive || install(&rig.states[0], magazines);
             rig.turn();
