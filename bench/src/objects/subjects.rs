@@ -35,14 +35,14 @@ pub(super) trait Objects: 'static {
 }
 
 /// Twinframe, on so many CPUs at most.
-pub(super) struct OursOn<const CPUS: usize>(Box<GlobalAllocator<Host<CPUS>>>);
+pub(super) struct OursOn<const CPUS: usize>(GlobalAllocator<Host<CPUS>>);
 
 /// On as many as nearly all cases need.
 pub(super) type Ours = OursOn<64>;
 
 impl<const CPUS: usize> OursOn<CPUS> {
     pub(super) fn new(memory: Memory) -> Self {
-        let ours = Self(Box::new(GlobalAllocator::new()));
+        let ours = Self(GlobalAllocator::new());
         // SAFETY: the memory is this allocator's for good.
         let region = unsafe { memory.region().as_mut() };
         // SAFETY: as above.
