@@ -120,13 +120,15 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
             // SAFETY: the caller's duties are the same.
             return unsafe { self.dealloc_fenced(ptr, layout) };
         }
-        let addr = ptr.addr().get();
-        match SizeClass::from_layout(layout) {
-            // SAFETY: the caller's duties are the same.
-            Some(class) => unsafe { self.objects.free(&self.frames, addr, class) },
+        let Some(class) = SizeClass::of_usual(layout) else {
             // SAFETY: as above.
-            None => unsafe { self.dealloc_pages_of(addr, layout) },
+            return unsafe { self.dealloc_unusual(ptr, layout) };
+        };
+        let addr = ptr.addr().get();
+        if self.objects.push(addr, class) {
+            return Ok(());
         }
+        self.dealloc_slowly(addr, class)
     }
 
     /// Whether `ptr` is something live that [`dealloc`](Self::dealloc) would take with this layout.

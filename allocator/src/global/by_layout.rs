@@ -22,8 +22,8 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         if P::HARDENING.touches_objects() {
             return outcome(self.alloc_fenced(layout, P::HARDENING.init_on_alloc));
         }
-        let Some(class) = SizeClass::from_layout(layout) else {
-            return self.alloc_pages_of(layout);
+        let Some(class) = SizeClass::of_usual(layout) else {
+            return self.alloc_unusual(layout);
         };
         match self.objects.pop(class) {
             Some(object) => (Some(object), Lack::NoMemory),
@@ -38,14 +38,17 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         outcome(self.objects.alloc_slowly(&self.frames, class))
     }
 
-    /// Allocates pages for a layout. Not inlined, for the same reason.
+    /// Allocates for a layout that is not a usual one. Not inlined, for the same reason.
     #[inline(never)]
-    fn alloc_pages_of(&self, layout: Layout) -> Outcome {
-        outcome(self.alloc_large(&large_request::<PAGE_SIZE>(layout)))
+    fn alloc_unusual(&self, layout: Layout) -> Outcome {
+        outcome(match SizeClass::from_layout(layout) {
+            Some(class) => self.objects.alloc(&self.frames, class),
+            None => self.alloc_large(&large_request::<PAGE_SIZE>(layout)),
+        })
     }
 
-    /// [`dealloc`](Self::dealloc) of an object that this CPU's magazine takes; else returns `false` and
-    /// changes nothing.
+    /// [`dealloc`](Self::dealloc) of an object with a usual layout that this CPU's magazine takes; else returns
+    /// `false` and changes nothing.
     ///
     /// # Safety
     ///
@@ -53,20 +56,33 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     #[expect(clippy::inline_always, reason = "the usual way, without a call")]
     #[inline(always)]
     pub(super) unsafe fn dealloc_at_once(&self, ptr: NonNull<u8>, layout: Layout) -> bool {
-        let class = SizeClass::from_layout(layout);
+        let class = SizeClass::of_usual(layout);
         let push = |class| self.objects.push(ptr.addr().get(), class);
         !P::HARDENING.touches_objects() && class.is_some_and(push)
     }
 
-    /// Frees pages that were allocated for a layout. Not inlined, as above.
+    /// Frees an object that a magazine did not take. Not inlined, as above; and with just these arguments, for which
+    /// the usual way need not move its own.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn dealloc_slowly(&self, addr: usize, class: SizeClass) -> AllocResult {
+        self.objects.free_slowly(&self.frames, addr, class)
+    }
+
+    /// Frees what was allocated for a layout that is not a usual one. Not inlined, as above.
     ///
     /// # Safety
     ///
     /// As [`dealloc`](Self::dealloc).
     #[inline(never)]
-    pub(super) unsafe fn dealloc_pages_of(&self, addr: usize, layout: Layout) -> AllocResult {
-        // SAFETY: the caller's duties are the same.
-        unsafe { self.dealloc_pages(addr, large_pages::<PAGE_SIZE>(layout.size())) }
+    pub(super) unsafe fn dealloc_unusual(&self, ptr: NonNull<u8>, layout: Layout) -> AllocResult {
+        let addr = ptr.addr().get();
+        match SizeClass::from_layout(layout) {
+            // SAFETY: the caller's duties are the same.
+            Some(class) => unsafe { self.objects.free(&self.frames, addr, class) },
+            // SAFETY: as above.
+            None => unsafe { self.dealloc_pages(addr, large_pages::<PAGE_SIZE>(layout.size())) },
+        }
     }
 }
 

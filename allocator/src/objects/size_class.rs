@@ -74,19 +74,28 @@ impl SizeClass {
     #[inline]
     #[must_use]
     pub const fn from_layout(layout: Layout) -> Option<Self> {
-        // Every class is a multiple of 8.
-        let size = if layout.align() <= 8 {
-            layout.size()
-        } else {
-            seldom();
-            Self::aligned(layout)
-        };
+        let usual = Self::of_usual(layout);
+        if usual.is_some() {
+            return usual;
+        }
+        let size = Self::aligned(layout);
         if size > MAX_SMALL {
-            seldom();
             return None;
         }
         let classes: &'static [Self] = &CLASS_OF;
         Some(classes[size])
+    }
+
+    /// [`from_layout`](Self::from_layout) for what is asked for most: an alignment that every class has, as they are
+    /// multiples of 8. `None` says nothing about other layouts.
+    #[inline]
+    pub(crate) const fn of_usual(layout: Layout) -> Option<Self> {
+        if layout.align() > 8 || layout.size() > MAX_SMALL {
+            seldom();
+            return None;
+        }
+        let classes: &'static [Self] = &CLASS_OF;
+        Some(classes[layout.size()])
     }
 
     /// The size to look for where the alignment is one that not every class has.

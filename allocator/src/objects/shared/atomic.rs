@@ -9,3 +9,21 @@ pub(super) use core::sync::atomic::{
 pub(super) use super::modelled::{
     AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, StaticUsize, fence,
 };
+
+/// Reads a flag that only the caller's CPU writes, which its handlers leave as they found it: no access that the compiler
+/// has to keep apart from what is done with the value.
+///
+/// # Safety
+///
+/// As said.
+#[cfg(not(loom))]
+#[inline]
+pub(super) unsafe fn read_own(flag: &AtomicBool) -> bool {
+    // SAFETY: nobody else writes it, and others read it atomically only.
+    unsafe { flag.as_ptr().read() }
+}
+
+#[cfg(loom)]
+pub(super) unsafe fn read_own(flag: &AtomicBool) -> bool {
+    flag.load(Ordering::Relaxed)
+}

@@ -18,7 +18,7 @@ use core::sync::atomic::AtomicUsize;
 use super::super::heap::SlabHeap;
 use super::super::size_class::SizeClass;
 use super::activity::Activity;
-use super::atomic::{AtomicBool, AtomicPtr, Ordering, fence};
+use super::atomic::{AtomicBool, AtomicPtr, Ordering, fence, read_own};
 use super::magazine::{Free, Magazine, Magazines};
 use super::remote::RemoteQueue;
 use crate::Platform;
@@ -133,7 +133,8 @@ impl<P: Platform> CpuState<P> {
         }
         // SAFETY: this comes first in a state, and is all that there is of an absent one.
         let active = unsafe { &*own.cast::<AtomicBool>() };
-        if active.load(Ordering::Relaxed) {
+        // SAFETY: only this CPU writes it, and a handler ends its turns.
+        if unsafe { read_own(active) } {
             return None;
         }
         active.store(true, Ordering::Relaxed);

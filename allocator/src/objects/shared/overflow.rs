@@ -20,7 +20,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     /// A free that the magazine did not take.
     #[cold]
     #[inline(never)]
-    pub(super) fn free_slowly(
+    pub(crate) fn free_slowly(
         &self,
         frames: &FrameAllocator<P, PAGE_SIZE>,
         addr: usize,
