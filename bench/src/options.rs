@@ -17,7 +17,7 @@ pub(crate) struct Options {
 impl Options {
     pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut options = Self {
-            time: Duration::from_secs(1),
+            time: Duration::from_millis(900),
             json: None,
             svg: None,
             words: Vec::new(),
