@@ -5,6 +5,9 @@ use core::alloc::Layout;
 /// The largest size, and the largest alignment, that slabs serve; anything beyond is whole pages.
 pub(crate) const MAX_SMALL: usize = 2048;
 
+/// An alignment that every class has: all are multiples of it.
+const USUAL_ALIGN: usize = 8;
+
 /// The most objects one slab holds: as many as its descriptor has bits.
 pub(crate) const MAX_OBJECTS: usize = 2048;
 
@@ -74,28 +77,32 @@ impl SizeClass {
     #[inline]
     #[must_use]
     pub const fn from_layout(layout: Layout) -> Option<Self> {
-        let usual = Self::of_usual(layout);
-        if usual.is_some() {
-            return usual;
-        }
-        let size = Self::aligned(layout);
-        if size > MAX_SMALL {
-            return None;
-        }
-        let classes: &'static [Self] = &CLASS_OF;
-        Some(classes[size])
+        Self::of_size(if layout.align() <= USUAL_ALIGN {
+            layout.size()
+        } else {
+            Self::aligned(layout)
+        })
     }
 
-    /// [`from_layout`](Self::from_layout) for what is asked for most: an alignment that every class has, as they are
-    /// multiples of 8. `None` says nothing about other layouts.
+    /// [`from_layout`](Self::from_layout) for what is asked for most; `None` says nothing about alignments above
+    /// [`USUAL_ALIGN`].
     #[inline]
     pub(crate) const fn of_usual(layout: Layout) -> Option<Self> {
-        if layout.align() > 8 || layout.size() > MAX_SMALL {
+        if layout.align() > USUAL_ALIGN {
+            seldom();
+            return None;
+        }
+        Self::of_size(layout.size())
+    }
+
+    #[inline]
+    const fn of_size(size: usize) -> Option<Self> {
+        if size > MAX_SMALL {
             seldom();
             return None;
         }
         let classes: &'static [Self] = &CLASS_OF;
-        Some(classes[layout.size()])
+        Some(classes[size])
     }
 
     /// The size to look for where the alignment is one that not every class has.

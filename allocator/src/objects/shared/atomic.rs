@@ -10,12 +10,11 @@ pub(super) use super::modelled::{
     AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, StaticUsize, fence,
 };
 
-/// Reads a flag that only the caller's CPU writes, which its handlers leave as they found it: no access that the compiler
-/// has to keep apart from what is done with the value.
+/// Reads a flag that others only read: no access that the compiler has to keep apart from what is done with the value.
 ///
 /// # Safety
 ///
-/// As said.
+/// Only the caller's CPU writes the flag, and its handlers leave it as they found it.
 #[cfg(not(loom))]
 #[inline]
 pub(super) unsafe fn read_own(flag: &AtomicBool) -> bool {
