@@ -20,7 +20,7 @@ pub(super) fn run(runner: &mut Runner) {
             Unit::Less("ns/pair"),
             &[Target::Of(ANY, 2.0), Target::Peer(1.0)],
             vec![
-                low::<Shared>(ANY, fragments, |pages| Some(pages.alloc(0))),
+                low::<Shared>(ANY, fragments, |pages| Some(pages.alloc(Shared::size(0)))),
                 low::<Shared>(Shared::NAME, fragments, Pages::alloc_low),
                 low::<Single>(Single::NAME, fragments, Pages::alloc_low),
                 low::<PeerBuddySlab>(PeerBuddySlab::NAME, fragments, Pages::alloc_low),
@@ -43,7 +43,7 @@ fn low<S: Pages + 'static>(
     pages.add(Memory::low(16 * MIB, 16 * MIB));
     let mut live: Vec<usize> = Vec::new();
     loop {
-        let addr = pages.alloc(0);
+        let addr = pages.alloc(S::size(0));
         if addr == 0 {
             break;
         }
@@ -53,10 +53,10 @@ fn low<S: Pages + 'static>(
     live.sort_unstable();
     let (below, above) = live.split_at(live.partition_point(|addr| *addr < high.addr()));
     for addr in below.iter().take(64) {
-        pages.free(*addr, 0);
+        pages.free(*addr, S::size(0));
     }
     for addr in above.iter().step_by(2).take(fragments) {
-        pages.free(*addr, 0);
+        pages.free(*addr, S::size(0));
     }
     let pairs = if [PeerBuddySlab::NAME, PeerBuddySlab::LOCKED].contains(&name) {
         20
@@ -68,7 +68,7 @@ fn low<S: Pages + 'static>(
             for _ in 0..pairs {
                 let addr = black_box(alloc(&mut pages).unwrap_or(0));
                 assert!(addr != 0 && (name == ANY || addr + PAGE <= 1 << 32));
-                pages.free(addr, 0);
+                pages.free(addr, S::size(0));
             }
         })
     })

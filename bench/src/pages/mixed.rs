@@ -115,7 +115,7 @@ fn mixed<S: Pages + 'static>(
             for _ in 0..STEPS {
                 let order = orders.draw(&mut random);
                 if used + (1 << order) <= limit {
-                    let addr = pages.alloc(black_box(order));
+                    let addr = pages.alloc(S::size(black_box(order)));
                     if addr != 0 {
                         live.push((addr, order));
                         used += 1 << order;
@@ -124,14 +124,14 @@ fn mixed<S: Pages + 'static>(
                     failed += 1;
                 }
                 let (addr, order) = live.swap_remove(random.below(live.len()));
-                pages.free(addr, order);
+                pages.free(addr, S::size(order));
                 used -= 1 << order;
             }
         });
         let largest = (0..=20).rev().find(|order| {
-            let addr = pages.alloc(*order);
+            let addr = pages.alloc(S::size(*order));
             if addr != 0 {
-                pages.free(addr, *order);
+                pages.free(addr, S::size(*order));
             }
             addr != 0
         });

@@ -53,10 +53,10 @@ pub(super) fn run(runner: &mut Runner) {
 fn pair<S: Pages + 'static>(order: usize) -> Subject<'static> {
     let mut pages = S::new(Memory::new(MEMORY, 4 << 30));
     Subject::repeating(S::NAME, PAIRS, move |count| {
-        let order = black_box(order);
+        let size = black_box(S::size(order));
         for _ in 0..count {
-            let addr = black_box(pages.alloc(order));
-            pages.free(addr, order);
+            let addr = black_box(pages.alloc(size));
+            pages.free(addr, size);
         }
     })
 }
@@ -68,12 +68,12 @@ fn batch<S: Pages + 'static>(order: usize) -> Subject<'static> {
     let mut live = Vec::with_capacity(count);
     Subject::new(S::NAME, move || {
         time(count, || {
-            let order = black_box(order);
+            let size = black_box(S::size(order));
             for _ in 0..count {
-                live.push(pages.alloc(order));
+                live.push(pages.alloc(size));
             }
             for addr in live.drain(..) {
-                pages.free(addr, order);
+                pages.free(addr, size);
             }
         })
     })

@@ -71,7 +71,7 @@ fn pair<S: Pages + 'static>(name: &'static str, count: usize, place: Place) -> S
     }
     let mut live: Vec<usize> = Vec::new();
     loop {
-        let addr = pages.alloc(0);
+        let addr = pages.alloc(S::size(0));
         if addr == 0 {
             break;
         }
@@ -85,14 +85,14 @@ fn pair<S: Pages + 'static>(name: &'static str, count: usize, place: Place) -> S
     let start = memory.addr() + region * 2 * LEN + LEN / 2;
     let block = start..start + 64 * PAGE;
     for addr in live.iter().filter(|addr| block.contains(*addr)) {
-        pages.free(*addr, 0);
+        pages.free(*addr, S::size(0));
     }
     Subject::new(name, move || {
         time(PAIRS, || {
             for _ in 0..PAIRS {
-                let addr = black_box(pages.alloc(4));
+                let addr = black_box(pages.alloc(S::size(4)));
                 assert!(block.contains(&addr));
-                pages.free(addr, 4);
+                pages.free(addr, S::size(4));
             }
         })
     })
@@ -117,8 +117,8 @@ fn by_turns<S: Pages + 'static>(
         time(PAIRS, || {
             for _ in 0..PAIRS {
                 turn = (turn + 97) % hands.len();
-                pages.free(hands[turn], 0);
-                hands[turn] = black_box(pages.alloc(0));
+                pages.free(hands[turn], S::size(0));
+                hands[turn] = black_box(pages.alloc(S::size(0)));
             }
         })
     })

@@ -40,7 +40,7 @@ fn replace<S: Pages + 'static>(mib: usize) -> Subject<'static> {
     let memory = Memory::new(mib * MIB, 4 << 30);
     let mut pages = S::new(memory);
     let mut live: Vec<usize> = (0..mib * MIB / (PAGE << ORDER) * 3 / 4)
-        .map(|_| pages.alloc(ORDER))
+        .map(|_| pages.alloc(S::size(ORDER)))
         .collect();
     assert!(live.iter().all(|addr| *addr != 0), "too little memory");
     let mut random = Random::new(9);
@@ -53,12 +53,12 @@ fn replace<S: Pages + 'static>(mib: usize) -> Subject<'static> {
                 for index in group {
                     let addr = std::mem::take(&mut live[*index]);
                     if addr != 0 {
-                        pages.free(addr, ORDER);
+                        pages.free(addr, S::size(ORDER));
                     }
                 }
                 for index in group {
                     if live[*index] == 0 {
-                        live[*index] = pages.alloc(ORDER);
+                        live[*index] = pages.alloc(S::size(ORDER));
                     }
                 }
             }

@@ -14,16 +14,21 @@ use crate::platform::Host;
 
 /// An allocator of blocks of `PAGE << order` bytes. Address 0 is no block.
 ///
-/// No call is inlined: a kernel calls its allocator from many places.
+/// No call is inlined: a kernel calls its allocator from many places. Each is asked in its own unit, so that no
+/// call has to convert.
 pub(super) trait Pages {
+    /// How it is told the size of a block.
+    type Size: Copy;
+
     const NAME: &'static str;
     /// The name of the same behind a lock, as CPUs share it.
     const LOCKED: &'static str = "";
 
     fn new(memory: Memory) -> Self;
     fn add(&mut self, memory: Memory);
-    fn alloc(&mut self, order: usize) -> usize;
-    fn free(&mut self, addr: usize, order: usize);
+    fn size(order: usize) -> Self::Size;
+    fn alloc(&mut self, size: Self::Size) -> usize;
+    fn free(&mut self, addr: usize, size: Self::Size);
 
     /// A page below 4 GiB; `None` from an allocator that has no such call.
     fn alloc_low(&mut self) -> Option<usize> {
@@ -35,6 +40,8 @@ pub(super) trait Pages {
 pub(super) struct Shared(pub(super) Box<FrameAllocator<Host>>);
 
 impl Pages for Shared {
+    type Size = usize;
+
     const NAME: &'static str = "twinframe";
 
     fn new(memory: Memory) -> Self {
@@ -49,15 +56,19 @@ impl Pages for Shared {
         added.expect("a good region");
     }
 
-    #[inline(never)]
-    fn alloc(&mut self, order: usize) -> usize {
-        self.0.alloc_pages(1 << order, 0).unwrap_or(0)
+    fn size(order: usize) -> usize {
+        1 << order
     }
 
     #[inline(never)]
-    fn free(&mut self, addr: usize, order: usize) {
+    fn alloc(&mut self, count: usize) -> usize {
+        self.0.alloc_pages(count, 0).unwrap_or(0)
+    }
+
+    #[inline(never)]
+    fn free(&mut self, addr: usize, count: usize) {
         // SAFETY: the benches free what they allocated.
-        let freed = unsafe { self.0.dealloc_pages(addr, 1 << order) };
+        let freed = unsafe { self.0.dealloc_pages(addr, count) };
         debug_assert!(freed.is_ok());
     }
 
@@ -71,6 +82,8 @@ impl Pages for Shared {
 pub(super) struct Single(Box<BuddyAllocator>);
 
 impl Pages for Single {
+    type Size = usize;
+
     const NAME: &'static str = "twinframe-single";
 
     fn new(memory: Memory) -> Self {
@@ -85,14 +98,18 @@ impl Pages for Single {
         added.expect("a good region");
     }
 
-    #[inline(never)]
-    fn alloc(&mut self, order: usize) -> usize {
-        self.0.alloc_pages(1 << order, 0).unwrap_or(0)
+    fn size(order: usize) -> usize {
+        1 << order
     }
 
     #[inline(never)]
-    fn free(&mut self, addr: usize, order: usize) {
-        let freed = self.0.dealloc_pages(addr, 1 << order);
+    fn alloc(&mut self, count: usize) -> usize {
+        self.0.alloc_pages(count, 0).unwrap_or(0)
+    }
+
+    #[inline(never)]
+    fn free(&mut self, addr: usize, count: usize) {
+        let freed = self.0.dealloc_pages(addr, count);
         debug_assert!(freed.is_ok());
     }
 
@@ -106,6 +123,8 @@ impl Pages for Single {
 pub(super) struct PeerBuddySlab(Box<BuddySlab<PAGE>>);
 
 impl Pages for PeerBuddySlab {
+    type Size = usize;
+
     const NAME: &'static str = "buddy-slab-alone";
     const LOCKED: &'static str = "buddy-slab+lock";
 
@@ -122,14 +141,18 @@ impl Pages for PeerBuddySlab {
         unsafe { self.0.add_region(region) }.expect("a good region");
     }
 
-    #[inline(never)]
-    fn alloc(&mut self, order: usize) -> usize {
-        self.0.alloc_pages(1 << order, PAGE).unwrap_or(0)
+    fn size(order: usize) -> usize {
+        1 << order
     }
 
     #[inline(never)]
-    fn free(&mut self, addr: usize, order: usize) {
-        self.0.dealloc_pages(addr, 1 << order);
+    fn alloc(&mut self, count: usize) -> usize {
+        self.0.alloc_pages(count, PAGE).unwrap_or(0)
+    }
+
+    #[inline(never)]
+    fn free(&mut self, addr: usize, count: usize) {
+        self.0.dealloc_pages(addr, count);
     }
 
     #[inline(never)]
@@ -141,11 +164,9 @@ impl Pages for PeerBuddySlab {
 /// buddy_system_allocator's heap, for one owner.
 pub(super) struct PeerBuddySystem(Box<Heap<33>>);
 
-fn layout(order: usize) -> Layout {
-    Layout::from_size_align(PAGE << order, PAGE << order).expect("a power of two")
-}
-
 impl Pages for PeerBuddySystem {
+    type Size = Layout;
+
     const NAME: &'static str = "buddy_system-alone";
     const LOCKED: &'static str = "buddy_system+lock";
 
@@ -163,18 +184,20 @@ impl Pages for PeerBuddySystem {
         }
     }
 
-    #[inline(never)]
-    fn alloc(&mut self, order: usize) -> usize {
-        self.0
-            .alloc(layout(order))
-            .map_or(0, |block| block.addr().get())
+    fn size(order: usize) -> Layout {
+        Layout::from_size_align(PAGE << order, PAGE << order).expect("a power of two")
     }
 
     #[inline(never)]
-    fn free(&mut self, addr: usize, order: usize) {
+    fn alloc(&mut self, layout: Layout) -> usize {
+        self.0.alloc(layout).map_or(0, |block| block.addr().get())
+    }
+
+    #[inline(never)]
+    fn free(&mut self, addr: usize, layout: Layout) {
         let block = NonNull::new(std::ptr::with_exposed_provenance_mut(addr)).expect("a block");
         // SAFETY: the benches free what they allocated.
-        unsafe { self.0.dealloc(block, layout(order)) };
+        unsafe { self.0.dealloc(block, layout) };
     }
 }
 
@@ -182,6 +205,8 @@ impl Pages for PeerBuddySystem {
 pub(super) struct Locked<S>(SpinMutex<S>);
 
 impl<S: Pages> Pages for Locked<S> {
+    type Size = S::Size;
+
     const NAME: &'static str = S::LOCKED;
 
     fn new(memory: Memory) -> Self {
@@ -192,12 +217,16 @@ impl<S: Pages> Pages for Locked<S> {
         self.0.get_mut().add(memory);
     }
 
-    fn alloc(&mut self, order: usize) -> usize {
-        self.0.lock().alloc(order)
+    fn size(order: usize) -> S::Size {
+        S::size(order)
     }
 
-    fn free(&mut self, addr: usize, order: usize) {
-        self.0.lock().free(addr, order);
+    fn alloc(&mut self, size: S::Size) -> usize {
+        self.0.lock().alloc(size)
+    }
+
+    fn free(&mut self, addr: usize, size: S::Size) {
+        self.0.lock().free(addr, size);
     }
 
     fn alloc_low(&mut self) -> Option<usize> {
@@ -216,6 +245,8 @@ struct Stack {
 }
 
 impl Pages for Floor {
+    type Size = usize;
+
     const NAME: &'static str = "floor";
 
     fn new(memory: Memory) -> Self {
@@ -229,6 +260,10 @@ impl Pages for Floor {
     }
 
     fn add(&mut self, _: Memory) {}
+
+    fn size(order: usize) -> usize {
+        order
+    }
 
     #[inline(never)]
     fn alloc(&mut self, order: usize) -> usize {
@@ -254,6 +289,8 @@ impl Pages for Floor {
 pub(super) struct Harness(usize);
 
 impl Pages for Harness {
+    type Size = usize;
+
     const NAME: &'static str = "harness";
 
     fn new(memory: Memory) -> Self {
@@ -261,6 +298,10 @@ impl Pages for Harness {
     }
 
     fn add(&mut self, _: Memory) {}
+
+    fn size(order: usize) -> usize {
+        order
+    }
 
     #[inline(never)]
     fn alloc(&mut self, _: usize) -> usize {

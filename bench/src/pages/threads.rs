@@ -52,8 +52,8 @@ fn locked<S: Pages + Send + 'static>(threads: usize) -> Subject<'static> {
     Subject::new(S::LOCKED, move || {
         measure(threads, PAIRS, |_| {
             for _ in 0..PAIRS / threads {
-                let addr = black_box(pages.lock().alloc(0));
-                pages.lock().free(addr, 0);
+                let addr = black_box(pages.lock().alloc(S::size(0)));
+                pages.lock().free(addr, S::size(0));
             }
         })
     })
