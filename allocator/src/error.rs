@@ -45,3 +45,32 @@ impl core::error::Error for AllocError {}
 
 /// The result of an allocator call.
 pub type AllocResult<T = ()> = Result<T, AllocError>;
+
+/// Why an allocation was refused: what fits into a register beside its result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lack {
+    NoMemory,
+    NotInitialized,
+    InvalidParam,
+}
+
+impl Lack {
+    /// What the error of an allocation says.
+    pub(crate) fn of(error: AllocError) -> Self {
+        match error {
+            AllocError::InvalidParam => Self::InvalidParam,
+            AllocError::NotInitialized => Self::NotInitialized,
+            _ => Self::NoMemory,
+        }
+    }
+}
+
+impl From<Lack> for AllocError {
+    fn from(lack: Lack) -> Self {
+        match lack {
+            Lack::NoMemory => Self::NoMemory,
+            Lack::NotInitialized => Self::NotInitialized,
+            Lack::InvalidParam => Self::InvalidParam,
+        }
+    }
+}

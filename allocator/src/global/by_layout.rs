@@ -7,9 +7,10 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use super::allocator::GlobalAllocator;
+use crate::error::Lack;
 use crate::objects::SizeClass;
 use crate::pages::PageRequest;
-use crate::{AllocError, AllocResult, Platform};
+use crate::{AllocResult, Platform};
 
 impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     /// [`alloc`](Self::alloc), with a result that fits into registers.
@@ -89,30 +90,10 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
 /// Memory, or else the reason why there is none: what fits into registers of the two.
 pub(super) type Outcome = (Option<NonNull<u8>>, Lack);
 
-/// Why there is no memory for a layout.
-#[derive(Clone, Copy)]
-pub(super) enum Lack {
-    NoMemory,
-    NotInitialized,
-    TooLarge,
-}
-
-impl From<Lack> for AllocError {
-    fn from(lack: Lack) -> Self {
-        match lack {
-            Lack::NoMemory => Self::NoMemory,
-            Lack::NotInitialized => Self::NotInitialized,
-            Lack::TooLarge => Self::InvalidParam,
-        }
-    }
-}
-
 fn outcome(result: AllocResult<NonNull<u8>>) -> Outcome {
     match result {
         Ok(memory) => (Some(memory), Lack::NoMemory),
-        Err(AllocError::InvalidParam) => (None, Lack::TooLarge),
-        Err(AllocError::NotInitialized) => (None, Lack::NotInitialized),
-        Err(_) => (None, Lack::NoMemory),
+        Err(error) => (None, Lack::of(error)),
     }
 }
 

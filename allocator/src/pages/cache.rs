@@ -1,78 +1,24 @@
 //! A CPU's own pages: stacks of blocks, so that the usual allocation and the usual free take no
 //! lock.
 
+use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
-use super::entry::Entry;
-use super::section::SectionRef;
-use super::stack::{BASES, ENTRIES, Group, STACKS, Share, Stack};
-use super::zone::Zone;
-use crate::percpu::{BiasedLock, PerCpu};
+use super::entry::{Entry, cached};
+use super::lane::{Bank, LANES, Lane, blank};
+use super::recent::Recent;
+use super::stack::{BASES, BY_USE, ENTRIES, Group, STACKS, Share, Stack, VACANT};
+use super::state::PageState;
+use crate::percpu::{BiasedLock, Claim, Gate, OwnerGuard, PerCpu};
 
 /// The most blocks that move between a cache and the tree under one hold of the lock.
 pub(super) const BATCH: usize = 32;
 
-/// The part of a section that a CPU has freed pages in lately, with what a free needs to know.
-#[derive(Clone, Copy)]
-pub(super) struct Recent {
-    start: usize,
-    /// Pages from `start` up to the frontier, as far as that had come.
-    pages: usize,
-    states: *const AtomicU8,
-    /// The stacks that blocks from here belong on.
-    pub(super) group: Group,
-}
-
-impl Recent {
-    /// Contains nothing.
-    const NONE: Self = Self {
-        start: 0,
-        pages: 0,
-        states: core::ptr::null(),
-        group: Group::ANY,
-    };
-
-    pub(super) fn new(section: SectionRef, has_normal: bool) -> Self {
-        Self {
-            start: section.start(),
-            pages: section.frontier().since(section.first()),
-            states: section.states().as_ptr(),
-            group: if has_normal && section.zone() != Zone::Normal {
-                Group::LOW
-            } else {
-                Group::ANY
-            },
-        }
-    }
-
-    /// The state of the page at `addr`, if that is a page of this part.
-    #[inline]
-    pub(super) fn state<const PAGE_SIZE: usize>(&self, addr: usize) -> Option<&AtomicU8> {
-        // What is no multiple of the page size becomes a huge number.
-        let page = addr
-            .wrapping_sub(self.start)
-            .rotate_right(PAGE_SIZE.trailing_zeros());
-        if page >= self.pages {
-            return None;
-        }
-        // SAFETY: there is a byte for every page.
-        let state = unsafe { self.states.add(page) };
-        // SAFETY: it is initialised below the frontier, and the section is there as long as its
-        // CPU has not been made to forget it.
-        Some(unsafe { &*state })
-    }
-}
-
-/// What only the holder of a CPU's lock touches.
-#[repr(C)]
+/// What only the holder of a CPU's lock touches. To have it is to have the CPU's stacks, too.
 pub(super) struct Held {
     pub(super) recent: Recent,
-    /// One past the last entry of each stack that may be used now. In the same range as the top.
-    ends: [u32; STACKS],
-    addrs: [usize; ENTRIES],
-    /// Null where there has never been an entry.
-    states: [*const AtomicU8; ENTRIES],
 }
 
 // SAFETY: the pointers refer to section metadata, which any CPU may use.
@@ -83,49 +29,24 @@ impl Held {
     pub(super) const fn forget(&mut self) {
         self.recent = Recent::NONE;
     }
-
-    /// One past the last entry of a stack that may be used now.
-    #[inline]
-    fn end(&self, stack: Stack) -> u32 {
-        // SAFETY: the index of a stack is below `STACKS`.
-        *unsafe { self.ends.get_unchecked(stack.index()) }
-    }
-
-    /// # Safety
-    ///
-    /// `index` is below `ENTRIES`, and that of an entry.
-    #[inline]
-    unsafe fn entry(&self, index: u32) -> Entry {
-        // SAFETY: the caller promised it.
-        let addr = unsafe { *self.addrs.get_unchecked(index as usize) };
-        // SAFETY: as above.
-        let state = unsafe { *self.states.get_unchecked(index as usize) };
-        // SAFETY: an entry has a state.
-        let state = unsafe { NonNull::new_unchecked(state.cast_mut()) };
-        Entry { addr, state }
-    }
-
-    /// # Safety
-    ///
-    /// `index` is below `ENTRIES`.
-    #[inline]
-    unsafe fn set_entry(&mut self, index: u32, entry: Entry) {
-        // SAFETY: the caller promised it.
-        *unsafe { self.addrs.get_unchecked_mut(index as usize) } = entry.addr;
-        // SAFETY: as above.
-        *unsafe { self.states.get_unchecked_mut(index as usize) } = entry.state.as_ptr();
-    }
 }
+
+/// The lock of a CPU's caches, whose gates lead to the stacks.
+pub(super) type Lock = BiasedLock<Held, Lane, Bank, STACKS>;
+
+/// A claim on them.
+pub(super) type Claimed<'a> = Claim<'a, Held, Lane, Bank, STACKS>;
+
+/// What the CPU itself has when it has them.
+pub(super) type Own<'a> = OwnerGuard<'a, Held, Lane, Bank, STACKS>;
 
 /// A CPU's page caches.
 #[repr(C, align(64))]
 pub(crate) struct CpuPages {
-    // What the stacks have, and may have, as indices of the entries.
-    /// One past the topmost entry. Written under the lock of the CPU, read by statistics. From
-    /// the base to the base and the capacity.
-    tops: [AtomicU32; STACKS],
-    /// The first entry.
-    bases: [u32; STACKS],
+    // First, as a CPU that has none has nothing else.
+    pub(super) lock: Lock,
+    /// The gate of the first stack of the [group](Recent::group) of where the CPU freed lately.
+    pub(super) group: AtomicPtr<Gate<Lane>>,
     /// How often a context on this CPU began or ended to have pages on their way from a cache to the tree,
     /// or a section that is not to be allocated from: odd while there is one.
     pub(super) moves: AtomicU32,
@@ -135,14 +56,42 @@ pub(crate) struct CpuPages {
     pub(super) refills: AtomicUsize,
     /// How often a full one was emptied to a half.
     pub(super) drains: AtomicUsize,
-    pub(super) lock: BiasedLock<Held>,
+    /// Where the lane of each stack is: in the bank beside the lock, or one of those below.
+    lanes: [*const Lane; STACKS],
+    banks: [Bank; BANKS],
+    /// The entries of all stacks. Those from a stack's base to its top are initialised, and the one below the base.
+    entries: UnsafeCell<[MaybeUninit<Aligned>; ENTRIES]>,
 }
+
+/// Both words of an entry are stored at once: they are to lie on one line.
+#[repr(align(16))]
+struct Aligned(#[expect(dead_code, reason = "used as what it has")] Entry);
+const _: () = assert!(size_of::<Aligned>() == size_of::<Entry>() || size_of::<usize>() != 8);
+
+/// How many banks of lanes there are apart from the one beside the lock.
+const BANKS: usize = (STACKS - 1) / LANES;
+
+/// The state of what lies below all entries of a stack: never that of a cached block. Never written to.
+static NOTHING: AtomicU8 = AtomicU8::new(PageState::NOTHING.to_byte());
 
 // Two pages, with 4 KiB pages and 64-bit addresses.
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<usize>() != 8 || size_of::<CpuPages>() <= 8192);
 
+// SAFETY: the entries and the ends of the stacks belong to the holder of the lock, the other pointers never
+// change; what all of them lead to may be used from any CPU.
+unsafe impl Sync for CpuPages {}
+
+/// As much of a lock as [`Turn::begin`] looks at, for a CPU without caches: it is inside for ever. Never written to.
+#[cfg(not(loom))]
+static ABSENT: AtomicBool = AtomicBool::new(true);
+
 impl PerCpu for CpuPages {
+    #[cfg(not(loom))]
+    const ABSENT: *const Self = (&raw const ABSENT).cast();
+
+    /// The model checker's atomics cannot be static.
+    #[cfg(loom)]
     const ABSENT: *const Self = core::ptr::null();
 }
 
@@ -153,69 +102,96 @@ impl CpuPages {
     ///
     /// # Safety
     ///
-    /// `memory` is aligned to a page, long enough, and the caller's.
-    #[cfg(not(loom))]
-    pub(super) unsafe fn create(mut memory: NonNull<Self>) {
-        // SAFETY: the caller says so.
-        unsafe { memory.write_bytes(0, 1) };
-        // SAFETY: zeroes are numbers, null pointers, and flags that are not set: a value of every field.
-        let cpu = unsafe { memory.as_mut() };
-        let held = cpu.lock.get_mut();
-        for (stack, base) in BASES[..STACKS].iter().enumerate() {
-            *cpu.tops[stack].get_mut() = *base;
-            cpu.bases[stack] = *base;
-            held.ends[stack] = *base;
-        }
-    }
-
-    /// The same for the model checker, whose values are never zeroes.
-    ///
-    /// # Safety
-    ///
-    /// As there.
-    #[cfg(loom)]
+    /// `memory` is aligned for them, long enough, and the caller's for ever.
     pub(super) unsafe fn create(memory: NonNull<Self>) {
-        let cpu = Self {
-            tops: core::array::from_fn(|i| AtomicU32::new(BASES[i])),
-            bases: core::array::from_fn(|i| BASES[i]),
-            moves: AtomicU32::new(0),
-            reclaiming: AtomicBool::new(false),
-            refills: AtomicUsize::new(0),
-            drains: AtomicUsize::new(0),
-            lock: BiasedLock::new(Held {
-                recent: Recent::NONE,
-                ends: core::array::from_fn(|i| BASES[i]),
-                addrs: [0; ENTRIES],
-                states: [core::ptr::null(); ENTRIES],
-            }),
-        };
-        // SAFETY: the caller says so.
-        unsafe { memory.write(cpu) };
-    }
-
-    #[inline]
-    fn top(&self, stack: Stack) -> &AtomicU32 {
-        // SAFETY: the index of a stack is below `STACKS`.
-        unsafe { self.tops.get_unchecked(stack.index()) }
-    }
-
-    #[inline]
-    fn base(&self, stack: Stack) -> u32 {
+        let cpu = memory.as_ptr();
+        macro_rules! set {
+            ($field:ident, $value:expr) => {{
+                let value = $value;
+                // SAFETY: the caller says that there is room.
+                let field = unsafe { &raw mut (*cpu).$field };
+                // SAFETY: as above, and it is the caller's.
+                unsafe { field.write(value) };
+            }};
+        }
+        set!(moves, AtomicU32::new(0));
+        set!(reclaiming, AtomicBool::new(false));
+        set!(refills, AtomicUsize::new(0));
+        set!(drains, AtomicUsize::new(0));
+        set!(group, AtomicPtr::new(core::ptr::null_mut()));
+        set!(banks, [const { blank() }; BANKS]);
         // SAFETY: as above.
-        unsafe { *self.bases.get_unchecked(stack.index()) }
+        let entries = unsafe { &raw mut (*cpu).entries }.cast::<Entry>();
+        // SAFETY: as above.
+        let banks = unsafe { &raw const (*cpu).banks }.cast::<Bank>();
+        let mut lanes = [core::ptr::null(); STACKS];
+        let make = |beside: *const Bank| {
+            for (place, stack) in BY_USE.into_iter().enumerate() {
+                let bank = match place / LANES {
+                    0 => beside,
+                    further => banks.wrapping_add(further - 1),
+                };
+                let base = entries.wrapping_add(BASES[stack] as usize);
+                let below = Entry::new(0, &NOTHING);
+                // SAFETY: behind the entries of the stack below there is room for one more.
+                unsafe { base.wrapping_sub(1).write(below) };
+                // SAFETY: each place is one lane's, and an entry is below the base.
+                lanes[stack] = unsafe { Lane::create(bank, place % LANES, base) };
+            }
+            (lanes, lanes[VACANT])
+        };
+        let held = Held {
+            recent: Recent::NONE,
+        };
+        // It comes first.
+        let lock = memory.cast::<Lock>();
+        // SAFETY: the lanes are as much a part of the CPU's state as the lock. Nobody changes that of a stack
+        // without room.
+        unsafe { Lock::create(lock, held, blank(), make) };
+        set!(lanes, lanes);
+        // SAFETY: all of it has been written.
+        unsafe { memory.as_ref() }.set_group(Group::ANY);
+    }
+
+    #[inline]
+    fn lane(&self, stack: Stack) -> &Lane {
+        // SAFETY: the index of a stack is below `STACKS`.
+        let lane = *unsafe { self.lanes.get_unchecked(stack.index()) };
+        // SAFETY: it is there as long as the CPU's state.
+        unsafe { &*lane }
+    }
+
+    /// Where the first entry of a stack is.
+    #[inline]
+    fn base(&self, stack: Stack) -> *mut Entry {
+        let entries = self.entries.get().cast::<Entry>();
+        entries.wrapping_add(BASES[stack.index()] as usize)
+    }
+
+    /// Makes this part of a section the one that the CPU freed in lately.
+    pub(super) fn learn(&self, held: &mut Held, recent: Recent) {
+        self.set_group(recent.group);
+        held.recent = recent;
+    }
+
+    fn set_group(&self, group: Group) {
+        let first = self.lock.find_gate(group.0);
+        self.group.store(first.cast_mut(), Ordering::Relaxed);
     }
 
     /// Sets how many blocks this CPU may keep in a stack, and returns that.
     #[inline]
-    pub(super) fn set_limit(&self, held: &mut Held, stack: Stack, share: Share) -> u32 {
+    pub(super) fn set_limit(&self, _held: &mut Held, stack: Stack, share: Share) -> u32 {
         let limit = stack.limit(share);
-        held.ends[stack.index()] = self.base(stack) + limit;
+        let end = self.base(stack).wrapping_add(limit as usize);
+        // SAFETY: the caller has what is locked, and the limit is at most the stack's capacity.
+        unsafe { self.lane(stack).set_end(end) };
         limit
     }
 
     #[inline]
     pub(super) fn count(&self, stack: Stack) -> usize {
-        (self.top(stack).load(Ordering::Relaxed) - self.base(stack)) as usize
+        entries_between(self.base(stack), self.lane(stack).top(Ordering::Relaxed))
     }
 
     /// Pages in all stacks.
@@ -227,37 +203,20 @@ impl CpuPages {
 
     /// Whether there are pages in any stack. Where a drain has left none, what it did before is seen.
     pub(super) fn has_pages(&self) -> bool {
-        Stack::all().any(|stack| self.top(stack).load(Ordering::Acquire) != self.base(stack))
+        Stack::all().any(|stack| self.lane(stack).top(Ordering::Acquire) != self.base(stack))
     }
 
     /// Takes the topmost entry off.
-    pub(super) fn pop(&self, held: &Held, stack: Stack) -> Option<Entry> {
-        self.pop_if(held, stack, |_| true)
-    }
-
-    /// Takes the topmost entry off if `check`, which may change its block, agrees.
-    #[inline(always)]
-    pub(super) fn pop_if(
-        &self,
-        held: &Held,
-        stack: Stack,
-        check: impl FnOnce(&Entry) -> bool,
-    ) -> Option<Entry> {
-        let top = self.top(stack).load(Ordering::Relaxed);
-        if top == self.base(stack) {
+    pub(super) fn pop(&self, _held: &mut Held, stack: Stack) -> Option<Entry> {
+        if self.count(stack) == 0 {
             return None;
         }
-        // SAFETY: a top above the base is above one of the stack's entries.
-        let entry = unsafe { held.entry(top - 1) };
-        if !check(&entry) {
-            return None;
-        }
-        self.top(stack).store(top - 1, Ordering::Relaxed);
-        Some(entry)
+        // SAFETY: the caller has what is locked.
+        unsafe { self.lane(stack).pop_if(|_| true) }
     }
 
     /// Pops as many entries as `out` takes, and returns how many those are.
-    pub(super) fn pop_many(&self, held: &Held, stack: Stack, out: &mut [Entry]) -> usize {
+    pub(super) fn pop_many(&self, held: &mut Held, stack: Stack, out: &mut [Entry]) -> usize {
         let mut popped = 0;
         for slot in out {
             let Some(entry) = self.pop(held, stack) else {
@@ -270,27 +229,27 @@ impl CpuPages {
     }
 
     #[inline]
-    pub(super) fn is_full(&self, held: &Held, stack: Stack) -> bool {
-        self.top(stack).load(Ordering::Relaxed) >= held.end(stack)
+    pub(super) fn is_full(&self, _held: &Held, stack: Stack) -> bool {
+        let lane = self.lane(stack);
+        // SAFETY: the caller has what is locked.
+        lane.top(Ordering::Relaxed) >= unsafe { lane.end() }
     }
 
-    /// Adds an entry, if the stack is not full and `check`, which may change its block, agrees.
-    #[inline(always)]
-    pub(super) fn push_if(
+    /// Adds a block that is allocated, if the CPU knows its section and there is room.
+    #[inline]
+    pub(super) fn push_known<const PAGE_SIZE: usize>(
         &self,
         held: &mut Held,
+        addr: usize,
         stack: Stack,
-        entry: Entry,
-        check: impl FnOnce(&Entry) -> bool,
     ) -> bool {
-        let top = self.top(stack).load(Ordering::Relaxed);
-        if top >= held.end(stack) || !check(&entry) {
-            return false;
+        let cached = cached(stack.order());
+        let stack = stack.within(held.recent.group);
+        // SAFETY: the caller has what is locked.
+        unsafe {
+            self.lane(stack)
+                .push_if(|| held.recent.take_in::<PAGE_SIZE>(addr, cached))
         }
-        // SAFETY: a top below an end is one of the stack's entries.
-        unsafe { held.set_entry(top, entry) };
-        self.top(stack).store(top + 1, Ordering::Relaxed);
-        true
     }
 
     /// How many blocks of a full stack to give back, so that it has about half of what it may have.
@@ -298,18 +257,22 @@ impl CpuPages {
     /// An odd number, while fills bring powers of two: by equal steps down and up, a CPU that uses almost as
     /// many blocks as it may keep would have too many and too few of them by turns for ever.
     #[inline]
-    pub(super) fn surplus(&self, held: &Held, stack: Stack) -> usize {
-        let limit = (held.end(stack) - self.base(stack)) as usize;
+    pub(super) fn surplus(&self, _held: &Held, stack: Stack) -> usize {
+        // SAFETY: the caller has what is locked.
+        let end = unsafe { self.lane(stack).end() };
+        let limit = entries_between(self.base(stack), end);
         let surplus = self.count(stack).saturating_sub(limit / 2);
         surplus.saturating_sub(1) | 1
     }
 
     /// Room for up to `wanted` entries in an empty stack, as far as its end allows.
     #[inline]
-    pub(super) fn vacant(&self, held: &Held, stack: Stack, wanted: u32) -> Vacant {
+    pub(super) fn vacant(&self, _held: &Held, stack: Stack, wanted: u32) -> Vacant {
         debug_assert_eq!(self.count(stack), 0);
-        let base = self.base(stack);
-        let top = held.end(stack).min(base + wanted);
+        // SAFETY: the caller has what is locked.
+        let (base, end) = (self.base(stack), unsafe { self.lane(stack).end() });
+        // It may lie beyond the end, and is not used then.
+        let top = end.min(base.wrapping_add(wanted as usize));
         Vacant {
             base,
             next: top,
@@ -319,14 +282,15 @@ impl CpuPages {
 
     /// Makes what was put into the room of an empty stack the stack's.
     #[inline]
-    pub(super) fn occupy(&self, held: &mut Held, stack: Stack, room: &Vacant) {
-        let used = room.next as usize..room.top as usize;
+    pub(super) fn occupy(&self, _held: &mut Held, stack: Stack, room: &Vacant) {
+        let count = entries_between(room.next, room.top);
         if room.next != room.base {
-            held.addrs.copy_within(used.clone(), room.base as usize);
-            held.states.copy_within(used, room.base as usize);
+            // SAFETY: there is room for these entries, which belong to the holder of the lock, below as well.
+            unsafe { core::ptr::copy(room.next, room.base, count) };
         }
-        let top = room.base + (room.top - room.next);
-        self.top(stack).store(top, Ordering::Relaxed);
+        // SAFETY: the same room.
+        let top = unsafe { room.base.add(count) };
+        self.lane(stack).set_top(top, Ordering::Relaxed);
     }
 
     /// Moves up to `limit` of the oldest entries of a stack out, and returns how many.
@@ -338,54 +302,61 @@ impl CpuPages {
         out: &mut [Entry; BATCH],
     ) -> usize {
         let moved = self.count(stack).min(limit).min(BATCH);
-        for (slot, entry) in out[..moved].iter_mut().zip(self.entries(held, stack)) {
-            *slot = entry;
-        }
+        out[..moved].copy_from_slice(&self.entries(held, stack)[..moved]);
         self.drop_oldest(held, stack, moved);
         moved
     }
 
     /// Takes so many of the oldest entries of a stack, which has them, off.
     #[inline]
-    pub(super) fn drop_oldest(&self, held: &mut Held, stack: Stack, gone: usize) {
-        let (base, top) = (self.base(stack), self.top(stack).load(Ordering::Relaxed));
-        #[expect(clippy::cast_possible_truncation, reason = "no more than there are")]
-        let (rest, new_top) = (base as usize + gone..top as usize, top - gone as u32);
-        held.addrs.copy_within(rest.clone(), base as usize);
-        held.states.copy_within(rest, base as usize);
-        self.top(stack).store(new_top, Ordering::Release);
+    pub(super) fn drop_oldest(&self, _held: &mut Held, stack: Stack, gone: usize) {
+        let (base, rest) = (self.base(stack), self.count(stack) - gone);
+        // SAFETY: the stack has them.
+        let first = unsafe { base.add(gone) };
+        // SAFETY: these are the entries of the stack, and belong to the holder of the lock.
+        unsafe { core::ptr::copy(first, base, rest) };
+        // SAFETY: there is room for more than these.
+        let top = unsafe { base.add(rest) };
+        self.lane(stack).set_top(top, Ordering::Release);
     }
 
     /// The entries of a stack, oldest first.
     #[inline]
-    pub(super) fn entries(&self, held: &Held, stack: Stack) -> impl Iterator<Item = Entry> {
-        let used = self.base(stack)..self.top(stack).load(Ordering::Relaxed);
-        // SAFETY: from the base of a stack to its top there are entries.
-        used.map(|index| unsafe { held.entry(index) })
+    pub(super) fn entries<'a>(&'a self, _held: &'a Held, stack: Stack) -> &'a [Entry] {
+        // SAFETY: from the base of a stack to its top there are entries, and who has the lock changes none as long as
+        // this borrows it.
+        unsafe { core::slice::from_raw_parts(self.base(stack), self.count(stack)) }
     }
+}
+
+/// How many entries there are from one place in a stack to another one above.
+#[inline]
+fn entries_between(low: *mut Entry, high: *mut Entry) -> usize {
+    (high.addr() - low.addr()) / size_of::<Entry>()
 }
 
 /// Room in a stack that is filled from the top down, so that what comes first is taken first.
 pub(super) struct Vacant {
-    base: u32,
+    base: *mut Entry,
     /// One past the entry that is filled next. From `base` to `top`.
-    next: u32,
-    top: u32,
+    next: *mut Entry,
+    top: *mut Entry,
 }
 
 impl Vacant {
     /// How many entries there is room for.
     #[inline]
-    pub(super) const fn len(&self) -> u32 {
-        self.next - self.base
+    pub(super) fn len(&self) -> usize {
+        entries_between(self.base, self.next)
     }
 
     /// Puts an entry below those that are there; there is room.
     #[inline]
-    pub(super) fn put(&mut self, held: &mut Held, entry: Entry) {
+    pub(super) fn put(&mut self, _held: &mut Held, entry: Entry) {
         debug_assert_ne!(self.len(), 0);
-        self.next -= 1;
-        // SAFETY: what is at or above a base and below an end is one of the stack's entries.
-        unsafe { held.set_entry(self.next, entry) };
+        // SAFETY: there is room.
+        self.next = unsafe { self.next.sub(1) };
+        // SAFETY: what is at or above a base and below an end is the lock holder's.
+        unsafe { self.next.write(entry) };
     }
 }

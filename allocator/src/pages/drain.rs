@@ -7,12 +7,11 @@
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 
-use super::cache::{BATCH, CpuPages, Held};
+use super::cache::{BATCH, Claimed, CpuPages, Held};
 use super::entry::Entry;
 use super::pin::{Moving, is_moving};
 use super::shared::{FrameAllocator, Tree};
 use super::stack::Stack;
-use crate::percpu::Claim;
 use crate::sync::IrqGuard;
 use crate::sync::Pinned;
 use crate::{AllocError, AllocResult, Platform};
@@ -151,7 +150,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     }
 
     /// Drains a CPU that is claimed, with a heavy barrier since.
-    fn drain_claimed(&self, cpu: &CpuPages, mut claim: Claim<'_, Held>, hurry: bool) -> usize {
+    fn drain_claimed(&self, cpu: &CpuPages, mut claim: Claimed<'_>, hurry: bool) -> usize {
         let mut pages = 0;
         let mut looks = 0;
         loop {

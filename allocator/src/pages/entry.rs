@@ -30,20 +30,33 @@ impl Entry {
 
     /// Is the block in the state that a cached one has?
     pub(super) fn is_cached(&self, order: Order) -> bool {
-        // SAFETY: as in `turn`.
+        // SAFETY: as in `exchange`.
         let state = unsafe { self.state.as_ref() };
-        PageState::from_byte(state.load(Ordering::Relaxed)).is(Kind::Cached, order)
+        state.load(Ordering::Relaxed) == cached(order).to_byte()
     }
 
-    /// Turns a block of that kind and order into something else; says whether it was one.
+    /// Gives a block in one state another one; says whether it was in that one.
     #[inline]
-    pub(super) fn turn(&self, from: Kind, order: Order, to: PageState) -> bool {
+    pub(super) fn exchange(&self, from: PageState, to: PageState) -> bool {
         // SAFETY: the state lies in a section's metadata, and a section with a page in a cache
         // is not removed.
         let state = unsafe { self.state.as_ref() };
-        let is_right = PageState::from_byte(state.load(Ordering::Relaxed)).is(from, order);
+        let is_right = state.load(Ordering::Relaxed) == from.to_byte();
         if is_right {
             state.store(to.to_byte(), Ordering::Relaxed);
+        }
+        is_right
+    }
+
+    /// Gives an allocated block of that order the state that it has in a cache; says whether it was one.
+    #[inline]
+    pub(super) fn put_in_cache(&self, cached: PageState) -> bool {
+        // SAFETY: as in `exchange`.
+        let state = unsafe { self.state.as_ref() };
+        // The other way round, what is expected would need a register of its own.
+        let is_right = PageState::from_byte(state.load(Ordering::Relaxed)).into_cache() == cached;
+        if is_right {
+            state.store(cached.to_byte(), Ordering::Relaxed);
         }
         is_right
     }

@@ -383,8 +383,8 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         drop(tree);
         let own = self.with_own(|cpu, held| {
             Stack::all().find_map(|stack| {
-                cpu.entries(held, stack)
-                    .find(|entry| !entry.is_cached(stack.order()))
+                let mut entries = cpu.entries(held, stack).iter().copied();
+                entries.find(|entry| !entry.is_cached(stack.order()))
             })
         });
         match own.flatten() {

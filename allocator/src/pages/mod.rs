@@ -12,7 +12,7 @@
 //! - [`zones`] chooses the section that serves a request.
 //! - [`BuddyAllocator`] is all of it for one owner.
 //! - [`FrameAllocator`] is all of it for all CPUs: the same behind a lock, with a [`cache`] of
-//!   pages for every CPU in front, a [`stack`] for each order ([`shared`], and [`slow`] behind it), which [`refill`] fills and empties, and
+//!   pages for every CPU in front, a [`stack`] for each order, on a [`lane`] of its own, used in [`turn`]s ([`shared`], and [`slow`] behind it), which [`refill`] fills and empties, and
 //!   which others can [`drain`], all at once in a [`pass`]. [`Frames`] owns what it allocates, [`reclaim`] asks others for
 //!   memory.
 
@@ -27,6 +27,7 @@ mod frame;
 mod handle;
 mod index;
 mod info;
+mod lane;
 mod layout;
 mod level;
 mod lookup;
@@ -35,6 +36,7 @@ mod node;
 mod pass;
 mod pin;
 mod place;
+mod recent;
 mod reclaim;
 mod refill;
 mod region;
@@ -48,6 +50,7 @@ mod stack;
 mod state;
 mod steps;
 mod tree;
+mod turn;
 mod validate;
 mod zone;
 mod zone_sections;

@@ -10,7 +10,7 @@ use super::request::Demand;
 use super::section::SectionRef;
 use super::shared::{FrameAllocator, Tree};
 use super::stack::{Share, Stack};
-use super::state::{Kind, PageState};
+use super::state::PageState;
 use super::zones::Zones;
 use crate::{AllocError, AllocResult, Platform};
 
@@ -43,7 +43,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     ) -> bool {
         self.ensure_cpu(tree);
         self.with_own(|cpu, held| {
-            if !self.knows(held, addr) {
+            if !self.knows(cpu, held, addr) {
                 return false;
             }
             let stack = stack.within(held.recent.group);
@@ -59,7 +59,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
                 count_one(&cpu.drains);
                 self.spill(tree, cpu, held, stack, surplus);
             }
-            Self::push_known(cpu, held, addr, stack)
+            cpu.push_known::<PAGE_SIZE>(held, addr, stack)
         })
         .unwrap_or(false)
     }
@@ -74,7 +74,11 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         limit: usize,
     ) -> usize {
         let moved = cpu.count(stack).min(limit).min(BATCH);
-        self.put_back(tree, cpu.entries(held, stack).take(moved), stack.order());
+        self.put_back(
+            tree,
+            cpu.entries(held, stack)[..moved].iter().copied(),
+            stack.order(),
+        );
         cpu.drop_oldest(held, stack, moved);
         moved
     }
@@ -122,7 +126,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         order: Order,
     ) -> Option<(SectionRef, Pfn)> {
         match self.locate(tree, entry.addr) {
-            Ok((section, pfn)) if entry.turn(Kind::Cached, order, PageState::NOTHING) => {
+            Ok((section, pfn)) if entry.exchange(cached(order), PageState::NOTHING) => {
                 tree.recent = Some(section);
                 Some((section, pfn))
             }
@@ -172,7 +176,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         room: &mut Vacant,
     ) -> AllocResult<(SectionRef, Pfn)> {
         let mut first = None;
-        let mut wanted = room.len() as usize + 1;
+        let mut wanted = room.len() + 1;
         while wanted != 0 {
             let most = Order::within(wanted << demand.order.log2()).unwrap_or(demand.order);
             let (section, pfn, pages) = match zones.allocate_up_to(demand, most, node) {

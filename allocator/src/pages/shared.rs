@@ -2,18 +2,19 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
-use super::cache::{CpuPages, Held, Recent};
+use super::cache::{CpuPages, Held};
 use super::entry::{Entry, allocated, cached};
 use super::frame::{Order, Pfn};
 use super::index::SectionIndex;
 use super::node::Node;
 use super::pass::Passes;
+use super::recent::Recent;
 use super::reclaim::Reclaim;
 use super::request::{Demand, PageRequest, align_order};
 use super::section::SectionRef;
 use super::slow::DRAINS_OF_A_TRY;
-use super::stack::{Sharers, Stack};
-use super::state::Kind;
+use super::stack::{Sharers, Slot, Stack};
+use super::turn::Turn;
 use super::zone::Zone;
 use super::zones::Zones;
 use crate::percpu::CpuTable;
@@ -123,12 +124,15 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     pub fn alloc_pages(&self, count: usize, align: usize) -> AllocResult<usize> {
         // Every block has the alignments 0 and `PAGE_SIZE`.
         if align & !PAGE_SIZE == 0
-            && let Some(stack) = Stack::exact(count)
-            && let Some(addr) = self.pop(stack)
+            && let Some(slot) = Slot::exact(count)
+            && let Some(addr) = self.pop(slot)
         {
             return Ok(addr);
         }
-        self.alloc_pages_slowly(count, align)
+        match self.alloc_pages_slowly(count, align) {
+            (addr, None) => Ok(addr),
+            (_, Some(lack)) => Err(lack.into()),
+        }
     }
 
     /// [`alloc_pages`](Self::alloc_pages) without the rounding: exactly `count` pages.
@@ -158,7 +162,9 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     #[inline]
     pub fn allocate(&self, request: &PageRequest) -> AllocResult<usize> {
         let demand = request.check::<PAGE_SIZE>()?;
-        let popped = self.stack_for(&demand).and_then(|stack| self.pop(stack));
+        let popped = self
+            .stack_for(&demand)
+            .and_then(|stack| self.pop(stack.slot()));
         let addr = match popped {
             Some(addr) => addr,
             None => self.allocate_or_reclaim(&demand)?,
@@ -181,7 +187,10 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     #[inline]
     pub fn try_allocate(&self, request: &PageRequest) -> AllocResult<usize> {
         let demand = request.check::<PAGE_SIZE>()?;
-        match self.stack_for(&demand).and_then(|stack| self.pop(stack)) {
+        match self
+            .stack_for(&demand)
+            .and_then(|stack| self.pop(stack.slot()))
+        {
             Some(addr) => Ok(addr),
             None => self
                 .allocate_or_drain(&demand, DRAINS_OF_A_TRY)
@@ -256,16 +265,11 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     /// Takes a block from this CPU's cache. Calls nothing, so that it costs its callers no
     /// registers: a block in the wrong state is left for [`pop_slowly`](Self::pop_slowly).
     #[inline(always)]
-    pub(super) fn pop(&self, stack: Stack) -> Option<usize> {
+    pub(super) fn pop(&self, slot: Slot) -> Option<usize> {
         let _pinned = Pinned::<P>::new();
-        let cpu = self.shared.cpus.own::<P>()?;
+        let own = self.shared.cpus.own_or_absent::<P>();
         // SAFETY: this is the CPU of that state, and it is pinned.
-        let held = unsafe { cpu.lock.enter() }.ok()?;
-        let order = stack.order();
-        let entry = cpu.pop_if(&held, stack, |entry| {
-            entry.turn(Kind::Cached, order, allocated(order))
-        })?;
-        Some(entry.addr)
+        unsafe { Turn::begin(own) }?.pop(slot)
     }
 
     /// As [`pop`](Self::pop), and a block in the wrong state is dropped and reported.
@@ -276,7 +280,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
 
     /// Makes a block that was popped from a cache an allocated one.
     pub(super) fn take_out(&self, entry: Entry, order: Order) -> Option<usize> {
-        if entry.turn(Kind::Cached, order, allocated(order)) {
+        if entry.exchange(cached(order), allocated(order)) {
             return Some(entry.addr);
         }
         self.report_corrupted(entry.addr);
@@ -287,32 +291,14 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     /// freed lately, and there is room. Calls nothing, as `pop`.
     #[inline(always)]
     fn push(&self, addr: usize, count: usize) -> bool {
-        let Some(stack) = Stack::exact(count) else {
+        let Some(slot) = Slot::exact(count) else {
             return false;
         };
         let _pinned = Pinned::<P>::new();
-        let Some(cpu) = self.shared.cpus.own::<P>() else {
-            return false;
-        };
+        let own = self.shared.cpus.own_or_absent::<P>();
         // SAFETY: this is the CPU of that state, and it is pinned.
-        let Ok(mut held) = (unsafe { cpu.lock.enter() }) else {
-            return false;
-        };
-        Self::push_known(cpu, &mut held, addr, stack)
-    }
-
-    /// As [`push`](Self::push), if the CPU knows the section.
-    #[inline(always)]
-    pub(super) fn push_known(cpu: &CpuPages, held: &mut Held, addr: usize, stack: Stack) -> bool {
-        let recent = &held.recent;
-        let Some(state) = recent.state::<PAGE_SIZE>(addr) else {
-            return false;
-        };
-        let (stack, order) = (stack.within(recent.group), stack.order());
-        let entry = Entry::new(addr, state);
-        cpu.push_if(held, stack, entry, |entry| {
-            entry.turn(Kind::Block, order, cached(order))
-        })
+        let turn = unsafe { Turn::begin(own) };
+        turn.is_some_and(|turn| turn.push::<PAGE_SIZE>(addr, slot))
     }
 
     /// As [`push`](Self::push), wherever the block lies.
@@ -323,17 +309,17 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         addr: usize,
         stack: Stack,
     ) -> bool {
-        self.knows(held, addr) && Self::push_known(cpu, held, addr, stack)
+        self.knows(cpu, held, addr) && cpu.push_known::<PAGE_SIZE>(held, addr, stack)
     }
 
     /// Does this CPU know the section of `addr`, or does now?
     #[inline]
-    pub(super) fn knows(&self, held: &mut Held, addr: usize) -> bool {
-        held.recent.state::<PAGE_SIZE>(addr).is_some() || self.learn(held, addr)
+    pub(super) fn knows(&self, cpu: &CpuPages, held: &mut Held, addr: usize) -> bool {
+        held.recent.state::<PAGE_SIZE>(addr).is_some() || self.learn(cpu, held, addr)
     }
 
     /// Lets this CPU know the section of `addr`, if there is one.
-    fn learn(&self, held: &mut Held, addr: usize) -> bool {
+    fn learn(&self, cpu: &CpuPages, held: &mut Held, addr: usize) -> bool {
         let Some(section) = self.shared.index.find(addr) else {
             return false;
         };
@@ -344,16 +330,16 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             return false;
         }
         let has_normal = self.shared.has_normal.load(Ordering::Relaxed);
-        held.recent = Recent::new(section, has_normal);
+        cpu.learn(held, Recent::new(section, has_normal));
         true
     }
 
     /// Runs `with` on this CPU's caches, if there are some and they can be had now.
     pub(super) fn with_own<R>(&self, with: impl FnOnce(&CpuPages, &mut Held) -> R) -> Option<R> {
         let _pinned = Pinned::<P>::new();
-        let cpu = self.shared.cpus.own::<P>()?;
+        let own = self.shared.cpus.own_or_absent::<P>();
         // SAFETY: this is the CPU of that state, and it is pinned.
-        let mut held = unsafe { cpu.lock.enter() }.ok()?;
+        let (cpu, mut held) = unsafe { Turn::begin(own) }?.hold()?;
         Some(with(cpu, &mut held))
     }
 

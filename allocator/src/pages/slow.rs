@@ -11,7 +11,8 @@ use super::request::{Demand, PageRequest};
 use super::shared::{FrameAllocator, Tree};
 use super::stack::{Sharers, Stack};
 use super::zones::Zones;
-use crate::percpu::CpuTable;
+use crate::error::Lack;
+use crate::percpu::{CpuTable, offset_in_pages};
 use crate::sync::Pinned;
 use crate::{AllocError, AllocResult, Platform};
 
@@ -48,12 +49,15 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         tree.zones.free_pages(section, pfn, count)
     }
 
-    /// The rest of the ways to allocate a block, and all errors.
+    /// The rest of the ways to allocate a block, and all errors, with a result that fits into registers.
     #[cold]
     #[inline(never)]
-    pub(super) fn alloc_pages_slowly(&self, count: usize, align: usize) -> AllocResult<usize> {
-        let demand = PageRequest::new(count).align(align).check::<PAGE_SIZE>()?;
-        self.allocate_or_reclaim(&demand)
+    pub(super) fn alloc_pages_slowly(&self, count: usize, align: usize) -> (usize, Option<Lack>) {
+        let demand = PageRequest::new(count).align(align).check::<PAGE_SIZE>();
+        match demand.and_then(|demand| self.allocate_or_reclaim(&demand)) {
+            Ok(addr) => (addr, None),
+            Err(error) => (0, Some(Lack::of(error))),
+        }
     }
 
     /// An allocation that the cache could not serve.
@@ -243,8 +247,9 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         if self.shared.cpus.get(cpu).is_none()
             && let Some(memory) = internal::<PAGE_SIZE>(&mut tree.zones, size_of::<CpuPages>())
         {
-            let state = memory.cast::<CpuPages>();
-            // SAFETY: the fresh block is large enough and page-aligned.
+            // SAFETY: the block has whole pages, so there is room for as much as they have more than a state.
+            let state = unsafe { memory.add(offset_in_pages::<CpuPages, PAGE_SIZE>()) }.cast();
+            // SAFETY: the block is fresh, and the offset is a multiple of the alignment.
             unsafe { CpuPages::create(state) };
             // SAFETY: the block is never freed.
             unsafe { self.shared.cpus.install(cpu, state) };

@@ -1,12 +1,17 @@
 //! The stacks that a CPU has for blocks of its own: which there are, and how much each may hold.
 
+use super::entry::cached;
 use super::frame::Order;
+use super::state::PageState;
 
 /// Orders 0 to 9 are cached: with 4 KiB pages, everything up to 2 MiB.
 const ORDERS: usize = 10;
 
-/// Every order twice: for any memory, and for memory below 4 GiB where there is other memory too.
-pub(super) const STACKS: usize = 2 * ORDERS;
+/// The stack of every order, and one that never holds anything, for what is not cached.
+const GROUP: usize = ORDERS + 1;
+
+/// Every stack twice: for any memory, and for memory below 4 GiB where there is other memory too.
+pub(super) const STACKS: usize = 2 * GROUP;
 
 /// The largest order that is cached.
 const LARGEST: Order = match Order::new(9) {
@@ -15,20 +20,39 @@ const LARGEST: Order = match Order::new(9) {
 };
 const _: () = assert!(LARGEST.index() == ORDERS - 1);
 
-/// The stacks for one kind of memory, by the index of the first: 0 or `ORDERS`.
+/// The stacks for one kind of memory, by the index of the first: 0 or `GROUP`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Group(usize);
+pub(super) struct Group(pub(super) usize);
 
 impl Group {
     pub(super) const ANY: Self = Self(0);
-    pub(super) const LOW: Self = Self(ORDERS);
+    pub(super) const LOW: Self = Self(GROUP);
 }
 
 /// How many blocks a stack holds at most.
 const CAPACITY: [u32; STACKS] = [
-    64, 32, 32, 64, 32, 16, 16, 16, 16, 16, // any memory
-    24, 8, 8, 4, 2, 2, 2, 2, 2, 2, // low memory
+    64, 32, 32, 64, 32, 16, 16, 16, 16, 16, 0, // any memory
+    24, 8, 8, 4, 2, 2, 2, 2, 2, 2, 0, // low memory
 ];
+
+/// The index of a stack that never holds anything.
+pub(super) const VACANT: usize = ORDERS;
+
+/// In which order stacks get their lanes, of which the first [`LANES`](super::lane::LANES) are the fastest: those
+/// for the smallest blocks of any memory and for the largest, huge pages; then all others.
+pub(super) const BY_USE: [usize; STACKS] = {
+    let mut stacks = [0; STACKS];
+    let mut i = 0;
+    while i < STACKS {
+        stacks[i] = match i {
+            6 => LARGEST.index(),
+            7..ORDERS => i - 1,
+            _ => i,
+        };
+        i += 1;
+    }
+    stacks
+};
 
 /// A stack of a CPU has at most this share of the free memory, divided by the number of CPUs: what
 /// is in caches does not merge.
@@ -85,18 +109,18 @@ impl Sharers {
     }
 }
 
-/// Where each stack begins among the entries, and where the last one ends.
+/// Where each stack begins among the entries, behind one that is below all of its own, and where the last one ends.
 pub(super) const BASES: [u32; STACKS + 1] = {
-    let mut bases = [0; STACKS + 1];
+    let mut bases = [1; STACKS + 1];
     let mut i = 0;
     while i < STACKS {
-        bases[i + 1] = bases[i] + CAPACITY[i];
+        bases[i + 1] = bases[i] + CAPACITY[i] + 1;
         i += 1;
     }
     bases
 };
 
-pub(super) const ENTRIES: usize = BASES[STACKS] as usize;
+pub(super) const ENTRIES: usize = BASES[STACKS] as usize - 1;
 
 /// One of a CPU's stacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,25 +142,6 @@ impl Stack {
         Some(Self { index, order })
     }
 
-    /// The stack for blocks of exactly `count` pages of any memory, if they are cached.
-    #[inline]
-    pub(super) const fn exact(count: usize) -> Option<Self> {
-        // For a count of 0 this is a huge number.
-        let mask = count.wrapping_sub(1);
-        if mask >= LARGEST.pages() || count & mask != 0 {
-            return None;
-        }
-        // No `ilog2`: on x86-64 that is an instruction which waits for the old content of its
-        // destination, in a register that the last call may have loaded late.
-        match Order::new(count.trailing_zeros()) {
-            Some(order) => Some(Self {
-                index: order.index(),
-                order,
-            }),
-            None => None,
-        }
-    }
-
     /// The stack for blocks of `count` pages, rounded up, of any memory, if they are cached.
     #[inline]
     pub(super) fn covering(count: usize) -> Option<Self> {
@@ -153,6 +158,14 @@ impl Stack {
     #[inline]
     pub(super) const fn index(self) -> usize {
         self.index
+    }
+
+    /// How the usual way finds it.
+    #[inline]
+    pub(super) const fn slot(self) -> Slot {
+        let group = Group(self.index - self.order.index());
+        let state = cached(self.order).to_byte() as usize;
+        Slot { group, state }
     }
 
     /// All stacks.
@@ -176,6 +189,58 @@ impl Stack {
     }
 }
 
+/// Where a CPU has its blocks of an order, and in which state: all that the usual way needs, in one register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot {
+    group: Group,
+    /// The state of such a block in a cache, as a number.
+    state: usize,
+}
+
+/// For each number of pages: the state of a block of exactly so many in a cache, or of an order that is not
+/// cached. To look it up takes fewer instructions than to ask for a power of two and for its logarithm.
+const EXACT: [u32; LARGEST.pages() + 1] = {
+    let mut states = [cached(LARGEST.joined()).to_byte() as u32; LARGEST.pages() + 1];
+    let mut log2 = 0;
+    while let Some(order) = Order::new(log2)
+        && order.index() < ORDERS
+    {
+        states[order.pages()] = cached(order).to_byte() as u32;
+        log2 += 1;
+    }
+    states
+};
+
+impl Slot {
+    /// The slot for blocks of exactly `count` pages of any memory; for a count that is not cached, none or
+    /// that of a stack that is both empty and full.
+    #[inline]
+    pub(super) fn exact(count: usize) -> Option<Self> {
+        let (group, state) = (Group::ANY, *EXACT.get(count)? as usize);
+        Some(Self { group, state })
+    }
+
+    /// The state of such a block in a cache.
+    #[inline]
+    pub(super) const fn cached(self) -> PageState {
+        #[expect(clippy::cast_possible_truncation, reason = "it is a state")]
+        PageState::from_byte(self.state as u8)
+    }
+
+    /// The index of the stack in its group.
+    #[inline]
+    pub(super) const fn place(self) -> usize {
+        const FIRST: u8 = cached(Order::ZERO).to_byte();
+        self.state.wrapping_sub(FIRST as usize)
+    }
+
+    /// The index of the stack: below `STACKS`.
+    #[inline]
+    pub(super) const fn index(self) -> usize {
+        self.group.0 + self.place()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,7 +261,7 @@ mod tests {
         assert_eq!((limit(9, 1 << 22, 4), limit(0, 1 << 22, 4)), (16, 64));
         for stack in Stack::all() {
             let most = stack.limit(Sharers::new(1).share(u32::MAX as usize, 0));
-            assert!(most <= BASES[stack.index + 1] - BASES[stack.index]);
+            assert!(most < BASES[stack.index + 1] - BASES[stack.index]);
         }
     }
 
@@ -214,16 +279,34 @@ mod tests {
     }
 
     #[test]
+    fn every_stack_has_a_lane() {
+        let mut stacks = BY_USE;
+        stacks.sort_unstable();
+        assert!(stacks.into_iter().eq(0..STACKS));
+    }
+
+    #[test]
     fn exact_counts_have_the_stack_of_their_order_and_others_have_none() {
         for count in 0..2000 {
             let expected = match Order::covering(count) {
                 Some(order) if order.pages() == count => Stack::of(order, false),
                 _ => None,
             };
-            assert_eq!(Stack::exact(count), expected);
+            let used = Slot::exact(count).filter(|slot| slot.index() != VACANT);
+            assert_eq!(used, expected.map(Stack::slot));
+            if let Some(slot) = used {
+                let (stack, order) = (expected.unwrap(), expected.unwrap().order());
+                assert_eq!(slot.cached(), cached(order));
+                assert_eq!(slot.index(), stack.index());
+                let low = stack.within(Group::LOW);
+                assert_eq!(Group::LOW.0 + slot.place(), low.index());
+                assert_eq!(low.slot().index(), low.index());
+            }
         }
-        assert_eq!(Stack::exact(usize::MAX), None);
-        assert_eq!(Stack::exact(1 << (usize::BITS - 1)), None);
+        assert_eq!(Slot::exact(usize::MAX), None);
+        for group in [Group::ANY, Group::LOW] {
+            assert_eq!(CAPACITY[group.0 + VACANT], 0);
+        }
     }
 
     #[test]

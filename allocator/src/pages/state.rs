@@ -22,12 +22,12 @@ pub(crate) enum Kind {
     Block,
     /// The first block of an allocated run: several blocks that were allocated as one exact count.
     Run,
+    /// A block that waits in a CPU's cache: free for its users, taken for the tree.
+    Cached,
     /// A later block of a run.
     RunTail,
     /// An allocated block that is a slab.
     Slab,
-    /// A block that waits in a CPU's cache: free for its users, taken for the tree.
-    Cached,
     /// A block that holds the allocator's own state.
     Internal,
 }
@@ -65,21 +65,27 @@ impl PageState {
         match self.0 >> ORDER_BITS {
             1 => Kind::Block,
             2 => Kind::Run,
-            3 => Kind::RunTail,
-            4 => Kind::Slab,
-            5 => Kind::Cached,
+            3 => Kind::Cached,
+            4 => Kind::RunTail,
+            5 => Kind::Slab,
             6 => Kind::Internal,
             _ => Kind::Nothing,
         }
     }
 
-    /// Is it this one? To take the kind off and compare the order is one instruction less than to compare with the
-    /// whole.
+    /// From a block that is allocated to the same one in a cache.
+    const INTO_CACHE: u8 = (Kind::Cached as u8 - Kind::Block as u8) << ORDER_BITS;
+
+    /// What a [`Kind::Cached`] block is outside of the cache: a [`Kind::Block`] of the same order.
     #[inline]
-    pub(crate) const fn is(self, kind: Kind, order: Order) -> bool {
-        #[expect(clippy::cast_possible_truncation, reason = "an order has five bits")]
-        let order = order.log2() as u8;
-        self.0 ^ (kind as u8) << ORDER_BITS == order
+    pub(crate) const fn out_of_cache(self) -> Self {
+        Self(self.0.wrapping_sub(Self::INTO_CACHE))
+    }
+
+    /// What a [`Kind::Block`] is in a cache; no other state gives the same.
+    #[inline]
+    pub(crate) const fn into_cache(self) -> Self {
+        Self(self.0.wrapping_add(Self::INTO_CACHE))
     }
 
     /// The order of the block that begins here; meaningless for [`Kind::Nothing`].
@@ -107,7 +113,10 @@ mod tests {
             for order in Order::all() {
                 let state = PageState::from_byte(PageState::new(kind, order).to_byte());
                 assert_eq!((state.kind(), state.order()), (kind, order));
-                assert!(state.is(kind, order) && !state.is(Kind::Nothing, order));
+                if kind == Kind::Cached {
+                    assert_eq!(state.out_of_cache(), PageState::new(Kind::Block, order));
+                    assert_eq!(state.out_of_cache().into_cache(), state);
+                }
             }
         }
         assert_eq!(PageState::from_byte(0).kind(), Kind::Nothing);

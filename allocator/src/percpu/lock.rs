@@ -1,25 +1,37 @@
 //! A lock that is biased to one CPU.
 //!
-//! [`BiasedLock`] costs its owner two stores and two loads, none of them ordered by hardware or
+//! [`BiasedLock`] costs its owner two stores and a load, none of them ordered by hardware or
 //! read-modify-write. Whoever else wants in pays for both sides with
 //! [`Platform::heavy_barrier`](crate::Platform::heavy_barrier): that idea is Dice, Huang and
 //! Yang's "asymmetric Dekker synchronisation" and what `membarrier(2)` was made for.
+//!
+//! The owner's usual way leads through **gates**: pointers to parts of what is locked. A claim closes them, so a
+//! pointer that has to be loaded anyway tells the owner whether it may go on.
 //!
 //! An interrupt handler on the owner's CPU that finds the lock held by the code it interrupted is
 //! turned away at once, and uses the structures behind the per-CPU state instead.
 
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
+
+#[cfg(all(test, loom))]
+mod models;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 #[cfg(loom)]
 pub(crate) use self::modelled::light_barrier;
 #[cfg(loom)]
-use self::modelled::{AtomicBool, UnsafeCell};
+use self::modelled::{AtomicBool, AtomicPtr, UnsafeCell, fence, read_own};
 #[cfg(not(loom))]
-pub(crate) use self::real::light_barrier;
+use self::real::{AtomicBool, AtomicPtr, UnsafeCell, fence};
 #[cfg(not(loom))]
-use self::real::{AtomicBool, UnsafeCell};
+pub(crate) use self::real::{light_barrier, read_own};
+
+/// A pointer to a part of what is locked, or, while there is a claim, to one that is nobody's.
+pub(crate) type Gate<G> = AtomicPtr<G>;
 
 /// Why the owner was turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,72 +43,117 @@ pub(crate) enum Refused {
     Claimed,
 }
 
-/// A lock that is cheap for one CPU and possible for the others.
+/// A lock that is cheap for one CPU and possible for the others, around a `T` and all that the gates lead to.
 ///
 /// The owner must not wait for anything while it holds the lock: whoever claims it spins until the
 /// owner is out.
 #[repr(C)]
-pub(crate) struct BiasedLock<T> {
+pub(crate) struct BiasedLock<T, G, S, const N: usize> {
     /// The owner is inside. Written by the owner only.
     active: AtomicBool,
     /// Another CPU wants to be, or is, inside.
     claimed: AtomicBool,
+    /// What is to lie on the cache line of these flags, for whoever makes the gates lead there.
+    beside: S,
     value: UnsafeCell<T>,
+    /// While there is no claim, each leads to a part of its own.
+    gates: [Gate<G>; N],
+    /// Where each gate leads when it is open.
+    open: [*const G; N],
+    /// Where all lead while there is a claim.
+    closed: *const G,
 }
 
-// SAFETY: the protocol lets one context at a time have the value; nothing about it refers to a
+// SAFETY: the protocol lets one context at a time have the value and the parts; nothing about it refers to a
 // thread.
-unsafe impl<T: Send> Sync for BiasedLock<T> {}
+unsafe impl<T: Send, G: Send, S: Send, const N: usize> Sync for BiasedLock<T, G, S, N> {}
 
-impl<T> BiasedLock<T> {
-    #[cfg(any(test, loom))]
-    pub(crate) fn new(value: T) -> Self {
-        Self {
+impl<T, G, S, const N: usize> BiasedLock<T, G, S, N> {
+    /// Makes a lock where it is to be. Its gates lead to the `parts`, which are told where `beside` then is, and while there
+    /// is a claim to one that is `closed`.
+    ///
+    /// # Safety
+    ///
+    /// `memory` is aligned, long enough, and the caller's. The parts are there as long as the lock is used, and nobody
+    /// changes the closed one.
+    pub(crate) unsafe fn create(
+        mut memory: NonNull<Self>,
+        value: T,
+        beside: S,
+        parts: impl FnOnce(*const S) -> ([*const G; N], *const G),
+    ) {
+        let lock = Self {
             active: AtomicBool::new(false),
             claimed: AtomicBool::new(false),
+            beside,
             value: UnsafeCell::new(value),
+            gates: [const { core::ptr::null() }; N]
+                .map(|part: *const G| Gate::new(part.cast_mut())),
+            open: [core::ptr::null(); N],
+            closed: core::ptr::null(),
+        };
+        // SAFETY: the caller says that there is room.
+        unsafe { memory.write(lock) };
+        // SAFETY: it was just written, and is the caller's.
+        let lock = unsafe { memory.as_mut() };
+        (lock.open, lock.closed) = parts(&raw const lock.beside);
+        lock.open_gates();
+    }
+
+    fn open_gates(&self) {
+        for (gate, part) in self.gates.iter().zip(self.open) {
+            gate.store(part.cast_mut(), Ordering::Release);
         }
     }
 
-    /// The value of a lock that nobody else knows.
-    #[cfg(not(loom))]
-    pub(crate) fn get_mut(&mut self) -> &mut T {
-        self.value.get_mut()
+    /// Goes inside on the owner's CPU, claimed or not; `None` in a handler that interrupted the owner inside, and for a
+    /// lock that nobody has made: a byte that says that the owner is inside.
+    ///
+    /// # Safety
+    ///
+    /// The caller runs on the CPU that owns this lock and is not moved to another one, and no
+    /// context but interrupt handlers runs on this CPU, until the visit is over. `own` is a lock that stays for
+    /// `'a`, or points to such a byte.
+    #[inline]
+    pub(crate) unsafe fn visit<'a>(own: *const Self) -> Option<Visit<'a, T, G, S, N>> {
+        // SAFETY: this comes first in a lock, and is all that there is of one that nobody has made.
+        let active = unsafe { &*own.cast::<AtomicBool>() };
+        // SAFETY: only this CPU writes it, and a handler leaves it as it found it.
+        if unsafe { read_own(active) } {
+            return None;
+        }
+        active.store(true, Ordering::Relaxed);
+        // Either this CPU sees the claim from here on, or the claimer, behind its heavy barrier, sees `active`.
+        light_barrier();
+        // SAFETY: it was not held, so there is all of it.
+        let lock = unsafe { &*own };
+        Some(Visit {
+            lock,
+            not_send: PhantomData,
+        })
     }
 
     /// Takes the lock on the owner's CPU, or says at once why that cannot be.
     ///
     /// # Safety
     ///
-    /// The caller runs on the CPU that owns this lock and is not moved to another one, and no
-    /// context but interrupt handlers runs on this CPU, until the guard is gone.
+    /// As for [`visit`](Self::visit).
     #[inline]
-    pub(crate) unsafe fn enter(&self) -> Result<OwnerGuard<'_, T>, Refused> {
-        // Where the owner is inside, this changes nothing. One look at both flags instead of two.
-        let is_nested = self.active.load(Ordering::Relaxed);
-        self.active.store(true, Ordering::Relaxed);
-        // Either this CPU sees the claim below, or the claimer, behind its heavy barrier, sees
-        // `active`.
-        light_barrier();
-        if is_nested | self.claimed.load(Ordering::Acquire) {
-            return Err(self.refuse(is_nested));
-        }
-        Ok(OwnerGuard {
-            lock: self,
-            #[cfg(loom)]
-            value: self.value.get_mut(),
-            not_send: PhantomData,
-        })
+    pub(crate) unsafe fn enter(&self) -> Result<OwnerGuard<'_, T, G, S, N>, Refused> {
+        // SAFETY: the caller's duties are the same.
+        let visit = unsafe { Self::visit(self) }.ok_or(Refused::Nested)?;
+        visit.hold().ok_or(Refused::Claimed)
     }
 
-    /// Says why the owner is turned away.
-    #[inline]
-    fn refuse(&self, is_nested: bool) -> Refused {
-        if is_nested {
-            return Refused::Nested;
-        }
-        self.active.store(false, Ordering::Release);
-        Refused::Claimed
+    /// A gate.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many.
+    pub(crate) fn find_gate(&self, index: usize) -> *const Gate<G> {
+        // Made from all of them: others are found behind it.
+        assert!(index < N);
+        self.gates.as_ptr().wrapping_add(index)
     }
 
     /// Is the owner inside? On the owner's CPU: did the caller interrupt it?
@@ -106,32 +163,104 @@ impl<T> BiasedLock<T> {
     }
 
     /// Keeps the owner out from its next visit on; `None` if another claim exists.
-    pub(crate) fn claim(&self) -> Option<Claim<'_, T>> {
+    pub(crate) fn claim(&self) -> Option<Claim<'_, T, G, S, N>> {
         self.claimed
             .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
             .ok()?;
+        for gate in &self.gates {
+            gate.store(self.closed.cast_mut(), Ordering::Relaxed);
+        }
+        // Before the barriers of other CPUs, and before anything that is done with what is claimed.
+        fence(Ordering::SeqCst);
         Some(Claim { lock: self })
     }
 }
 
-/// The owner's access. Gone, the lock is free.
-pub(crate) struct OwnerGuard<'a, T> {
-    lock: &'a BiasedLock<T>,
-    #[cfg(loom)]
-    value: loom::cell::MutPtr<T>,
+/// The owner is inside. What is claimed already is not its own, what is not stays its own until the visit is over.
+pub(crate) struct Visit<'a, T, G, S, const N: usize> {
+    lock: &'a BiasedLock<T, G, S, N>,
     not_send: PhantomData<*mut ()>,
 }
 
-impl<T> OwnerGuard<'_, T> {
+impl<'a, T, G, S, const N: usize> Visit<'a, T, G, S, N> {
+    /// Where a gate leads. If that is not where all lead while there is a claim, it is this CPU's own for the visit.
+    ///
+    /// # Safety
+    ///
+    /// `index` is below `N`.
+    #[inline]
+    pub(crate) unsafe fn gate(&self, index: usize) -> &'a G {
+        // SAFETY: the caller says so.
+        unsafe { self.gate_behind(self.lock.gates.as_ptr(), index) }
+    }
+
+    /// Where the gate leads that is so many behind that one.
+    ///
+    /// # Safety
+    ///
+    /// Both are gates of this lock.
+    #[inline]
+    pub(crate) unsafe fn gate_behind(&self, first: *const Gate<G>, index: usize) -> &'a G {
+        // SAFETY: the caller says so.
+        let gate = unsafe { &*first.wrapping_add(index) };
+        // SAFETY: `new` was promised that all parts are there, and the closed one.
+        unsafe { &*gate.load(Ordering::Acquire) }
+    }
+
+    /// The value.
+    ///
+    /// # Safety
+    ///
+    /// A gate was found open in this visit.
+    #[inline]
+    pub(crate) unsafe fn value(&self) -> &T {
+        let value = self.lock.value.get();
+        #[cfg(loom)]
+        let value = value.with(|value| value);
+        // SAFETY: there was no claim when this CPU was inside, so whoever claims waits until it is out; handlers are
+        // turned away.
+        unsafe { &*value }
+    }
+
+    /// All that is locked, unless it is claimed.
+    #[inline]
+    pub(crate) fn hold(self) -> Option<OwnerGuard<'a, T, G, S, N>> {
+        if self.lock.claimed.load(Ordering::Acquire) {
+            return None;
+        }
+        Some(OwnerGuard {
+            #[cfg(loom)]
+            value: self.lock.value.get_mut(),
+            visit: self,
+        })
+    }
+}
+
+impl<T, G, S, const N: usize> Drop for Visit<'_, T, G, S, N> {
+    #[inline]
+    fn drop(&mut self) {
+        self.lock.active.store(false, Ordering::Release);
+    }
+}
+
+/// The owner's access. Gone, the lock is free.
+pub(crate) struct OwnerGuard<'a, T, G, S, const N: usize> {
+    // Before the visit: it is to be gone when that is over.
+    #[cfg(loom)]
+    value: loom::cell::MutPtr<T>,
+    visit: Visit<'a, T, G, S, N>,
+}
+
+impl<T, G, S, const N: usize> OwnerGuard<'_, T, G, S, N> {
     fn ptr(&self) -> *mut T {
         #[cfg(not(loom))]
-        return self.lock.value.get();
+        return self.visit.lock.value.get();
         #[cfg(loom)]
         return self.value.with(|value| value);
     }
 }
 
-impl<T> Deref for OwnerGuard<'_, T> {
+impl<T, G, S, const N: usize> Deref for OwnerGuard<'_, T, G, S, N> {
     type Target = T;
 
     #[inline]
@@ -141,7 +270,7 @@ impl<T> Deref for OwnerGuard<'_, T> {
     }
 }
 
-impl<T> DerefMut for OwnerGuard<'_, T> {
+impl<T, G, S, const N: usize> DerefMut for OwnerGuard<'_, T, G, S, N> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as for `deref`.
@@ -149,19 +278,12 @@ impl<T> DerefMut for OwnerGuard<'_, T> {
     }
 }
 
-impl<T> Drop for OwnerGuard<'_, T> {
-    #[inline]
-    fn drop(&mut self) {
-        self.lock.active.store(false, Ordering::Release);
-    }
-}
-
 /// A claim on another CPU's value. Gone, the owner may enter again.
-pub(crate) struct Claim<'a, T> {
-    lock: &'a BiasedLock<T>,
+pub(crate) struct Claim<'a, T, G, S, const N: usize> {
+    lock: &'a BiasedLock<T, G, S, N>,
 }
 
-impl<T> Claim<'_, T> {
+impl<T, G, S, const N: usize> Claim<'_, T, G, S, N> {
     /// Runs `with` on the value, unless the owner is still inside from before the claim: then
     /// `None`.
     ///
@@ -184,8 +306,9 @@ impl<T> Claim<'_, T> {
     }
 }
 
-impl<T> Drop for Claim<'_, T> {
+impl<T, G, S, const N: usize> Drop for Claim<'_, T, G, S, N> {
     fn drop(&mut self) {
+        self.lock.open_gates();
         self.lock.claimed.store(false, Ordering::Release);
     }
 }
@@ -193,8 +316,20 @@ impl<T> Drop for Claim<'_, T> {
 #[cfg(not(loom))]
 mod real {
     pub(super) use core::cell::UnsafeCell;
-    pub(super) use core::sync::atomic::AtomicBool;
     use core::sync::atomic::Ordering;
+    pub(super) use core::sync::atomic::{AtomicBool, AtomicPtr, fence};
+
+    /// Reads a flag that others only read: no access that the compiler has to keep apart from what is done
+    /// with the value.
+    ///
+    /// # Safety
+    ///
+    /// Only the caller's CPU writes the flag, and its handlers leave it as they found it.
+    #[inline]
+    pub(crate) unsafe fn read_own(flag: &AtomicBool) -> bool {
+        // SAFETY: nobody else writes it, and others read it atomically only.
+        unsafe { flag.as_ptr().read() }
+    }
 
     /// Keeps the compiler from moving accesses across; the hardware is held by the heavy barrier.
     #[inline]
@@ -208,105 +343,14 @@ mod real {
 #[cfg(loom)]
 mod modelled {
     pub(super) use loom::cell::UnsafeCell;
-    pub(super) use loom::sync::atomic::AtomicBool;
     use loom::sync::atomic::Ordering;
+    pub(super) use loom::sync::atomic::{AtomicBool, AtomicPtr, fence};
+
+    pub(super) unsafe fn read_own(flag: &AtomicBool) -> bool {
+        flag.load(Ordering::Relaxed)
+    }
 
     pub(crate) fn light_barrier() {
-        loom::sync::atomic::fence(Ordering::SeqCst);
-    }
-}
-
-#[cfg(all(test, loom))]
-mod models {
-    use loom::sync::Arc;
-    use loom::sync::atomic::fence;
-    use loom::thread;
-
-    use super::*;
-
-    fn enter(lock: &BiasedLock<usize>) -> bool {
-        // SAFETY: one thread of a model is the owner.
-        match unsafe { lock.enter() } {
-            Ok(mut value) => {
-                *value += 1;
-                // SAFETY: as above; this is the interrupt.
-                assert!(matches!(unsafe { lock.enter() }, Err(Refused::Nested)));
-                true
-            }
-            Err(refused) => {
-                assert_eq!(refused, Refused::Claimed);
-                false
-            }
-        }
-    }
-
-    fn claim(lock: &BiasedLock<usize>) -> bool {
-        let Some(mut claim) = lock.claim() else {
-            return false;
-        };
         fence(Ordering::SeqCst);
-        // SAFETY: the barrier was just executed.
-        while unsafe { claim.access(|value| *value += 1) }.is_none() {
-            thread::yield_now();
-        }
-        true
-    }
-
-    fn model(claimers: usize, visits: usize) {
-        loom::model(move || {
-            let lock = Arc::new(BiasedLock::new(0));
-            let others: std::vec::Vec<_> = (0..claimers)
-                .map(|_| {
-                    let lock = Arc::clone(&lock);
-                    thread::spawn(move || usize::from(claim(&lock)))
-                })
-                .collect();
-            let mut expected: usize = (0..visits).map(|_| usize::from(enter(&lock))).sum();
-            for other in others {
-                expected += other.join().unwrap();
-            }
-            let mut last = lock.claim().expect("all claims are gone");
-            fence(Ordering::SeqCst);
-            // SAFETY: the barrier was just executed.
-            assert_eq!(unsafe { last.access(|value| *value) }, Some(expected));
-        });
-    }
-
-    #[test]
-    fn loom_owner_and_claimer_exclude_each_other() {
-        model(1, 2);
-    }
-
-    #[test]
-    fn loom_two_claimers_exclude_each_other() {
-        model(2, 1);
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_handler_is_turned_away_and_a_claim_keeps_the_owner_out() {
-        let lock = BiasedLock::new(1);
-        // SAFETY: this thread is the owner, here and below.
-        let guard = unsafe { lock.enter() };
-        // SAFETY: as above.
-        assert!(matches!(unsafe { lock.enter() }, Err(Refused::Nested)));
-        let mut claim = lock.claim().unwrap();
-        assert!(lock.claim().is_none());
-        // SAFETY: on one thread the program order is the barrier.
-        assert_eq!(unsafe { claim.access(|value| *value) }, None);
-        drop(guard);
-        // SAFETY: as above.
-        let replaced = unsafe { claim.access(|value| core::mem::replace(value, 7)) };
-        assert_eq!(replaced, Some(1));
-        // SAFETY: as above.
-        assert!(matches!(unsafe { lock.enter() }, Err(Refused::Claimed)));
-        drop(claim);
-        // SAFETY: as above.
-        assert_eq!(*unsafe { lock.enter() }.ok().unwrap(), 7);
-        assert!(!lock.is_active());
     }
 }

@@ -10,7 +10,7 @@ use super::magazine::Magazines;
 use super::slabs::give_pages;
 use crate::Platform;
 use crate::pages::{FrameAllocator, Node, PageRequest};
-use crate::percpu::CpuTable;
+use crate::percpu::{CpuTable, offset_in_pages};
 use crate::sync::Pinned;
 
 /// How often a CPU that got no memory for magazines does without before it asks again.
@@ -50,7 +50,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         }
         let state = frames.allocate_internal(size_of::<CpuState<P>>())?;
         // SAFETY: the fresh block is whole pages, with room for a state.
-        let state = unsafe { state.add(offset::<P, PAGE_SIZE>()) }.cast();
+        let state = unsafe { state.add(offset_in_pages::<CpuState<P>, PAGE_SIZE>()) }.cast();
         // SAFETY: the block is large enough, and the state aligned there.
         unsafe { fill(state) };
         if self.key.load(Ordering::Relaxed) == 0 {
@@ -118,14 +118,6 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             }
         }
     }
-}
-
-/// How far behind the beginning of its pages a state lies: as far as there is room. Most of what is used together
-/// lies at the beginning of pages, and a load waits for an earlier store to an address that differs only in the
-/// number of the page (Intel, "Optimization Reference Manual", on 4-KByte aliasing).
-const fn offset<P: Platform, const PAGE_SIZE: usize>() -> usize {
-    let left = size_of::<CpuState<P>>().next_multiple_of(PAGE_SIZE) - size_of::<CpuState<P>>();
-    left / align_of::<CpuState<P>>() * align_of::<CpuState<P>>()
 }
 
 /// Makes a state where it is to be. Not inlined: a copy on the stack is to be there no longer than for this.

@@ -159,7 +159,7 @@ const _: () = assert!(size_of::<Magazine>() == HEAD * size_of::<usize>());
 #[repr(C, align(64))]
 pub(super) struct Magazines {
     // First, so that the counts that change all the time do not begin where pages do, as so much else: see
-    // `arrive::offset`.
+    // `offset_in_pages`.
     pub(super) reserve: Reserve,
     words: [AtomicUsize; WORDS],
 }
