@@ -3,7 +3,7 @@
 
 use std::alloc::Layout;
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::subjects::{Objects, OursOn, Subjects, on_cpus};
 use crate::harness::{Cost, Runner, Subject};
@@ -16,8 +16,12 @@ use crate::target::Target;
 /// The most threads; each of them is a CPU.
 const THREADS: usize = 128;
 
-/// Of all threads together; in the report it is ten million for each.
-const BOXES: usize = THREADS * 10_000;
+/// The fewest and the most of all threads together; in the report it is ten million for each.
+const FEWEST: usize = THREADS * 10_000;
+const MOST: usize = FEWEST * 8;
+
+/// How long a round takes at least, unless it has the most boxes: much longer than to begin so many threads.
+const LONG: Duration = Duration::from_millis(40);
 
 pub(super) fn run(runner: &mut Runner, subjects: &Subjects) {
     let ours: &'static OursOn<THREADS> =
@@ -31,7 +35,9 @@ pub(super) fn run(runner: &mut Runner, subjects: &Subjects) {
     }
     .run(runner, |threads| {
         let mut boxes = vec![
-            Subject::new("harness", move || spawn(threads, |_| {})),
+            Subject::new("harness", move || {
+                cost(spawn(threads, FEWEST, &|_| {}), FEWEST)
+            }),
             on_threads(ours, threads),
         ];
         // All but ours, which needs more CPUs than elsewhere.
@@ -54,23 +60,35 @@ fn on_threads<S: Objects + Sync>(objects: &'static S, threads: usize) -> Subject
             unsafe { objects.free(object, layout) };
         }
     };
-    Subject::new(S::NAME, move || spawn(threads, work))
+    let mut boxes = FEWEST;
+    Subject::new(S::NAME, move || {
+        loop {
+            let time = spawn(threads, boxes, &work);
+            if time >= LONG || boxes == MOST {
+                return cost(time, boxes);
+            }
+            boxes *= 2;
+        }
+    })
 }
 
 /// The time from before the first thread begins until the last one is over, as reported there.
-fn spawn(threads: usize, work: impl Fn(usize) + Sync) -> Cost {
+fn spawn(threads: usize, boxes: usize, work: &(impl Fn(usize) + Sync)) -> Duration {
     let start = Instant::now();
     std::thread::scope(|scope| {
         for cpu in 0..threads {
-            let work = &work;
             scope.spawn(move || {
                 set_cpu(cpu);
-                work(BOXES / threads);
+                work(boxes / threads);
             });
         }
     });
+    start.elapsed()
+}
+
+fn cost(time: Duration, boxes: usize) -> Cost {
     Cost {
-        ns: start.elapsed().as_secs_f64() * 1e9 / BOXES as f64,
+        ns: time.as_secs_f64() * 1e9 / boxes as f64,
         instructions: None,
     }
 }
