@@ -24,7 +24,7 @@ use crate::{AllocError, AllocResult, Misuse, Platform};
 
 /// A buddy allocator that all CPUs share, with a cache of pages for each of them.
 ///
-/// Allocating and freeing blocks of 1, 2, 4 or 8 pages, or of 2 MiB, takes no lock and makes no
+/// Allocating and freeing blocks of a power of two up to 512 pages takes no lock and makes no
 /// atomic read-modify-write, except once in a batch. Everything may be called from any CPU and from
 /// interrupt handlers, whatever they interrupted, unless a call says otherwise.
 /// [`BuddyAllocator`](super::BuddyAllocator) describes what is allocated, and which free is refused
