@@ -56,8 +56,7 @@ pub(crate) struct CpuPages {
     pub(super) refills: AtomicUsize,
     /// How often a full one was emptied to a half.
     pub(super) drains: AtomicUsize,
-    /// Where the lane of each stack is: in the bank beside the lock, or one of those below.
-    lanes: [*const Lane; STACKS],
+    /// The lanes for which there is no room in the bank beside the lock.
     banks: [Bank; BANKS],
     /// The entries of all stacks. Those from a stack's base to its top are initialised, and the one below the base.
     entries: UnsafeCell<[MaybeUninit<Aligned>; ENTRIES]>,
@@ -124,8 +123,8 @@ impl CpuPages {
         let entries = unsafe { &raw mut (*cpu).entries }.cast::<Entry>();
         // SAFETY: as above.
         let banks = unsafe { &raw const (*cpu).banks }.cast::<Bank>();
-        let mut lanes = [core::ptr::null(); STACKS];
         let make = |beside: *const Bank| {
+            let mut lanes = [core::ptr::null(); STACKS];
             for (place, stack) in BY_USE.into_iter().enumerate() {
                 let bank = match place / LANES {
                     0 => beside,
@@ -148,7 +147,6 @@ impl CpuPages {
         // SAFETY: the lanes are as much a part of the CPU's state as the lock. Nobody changes that of a stack
         // without room.
         unsafe { Lock::create(lock, held, blank(), make) };
-        set!(lanes, lanes);
         // SAFETY: all of it has been written.
         unsafe { memory.as_ref() }.set_group(Group::ANY);
     }
@@ -156,9 +154,7 @@ impl CpuPages {
     #[inline]
     fn lane(&self, stack: Stack) -> &Lane {
         // SAFETY: the index of a stack is below `STACKS`.
-        let lane = *unsafe { self.lanes.get_unchecked(stack.index()) };
-        // SAFETY: it is there as long as the CPU's state.
-        unsafe { &*lane }
+        unsafe { self.lock.part(stack.index()) }
     }
 
     /// Where the first entry of a stack is.

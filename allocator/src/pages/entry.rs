@@ -28,35 +28,38 @@ impl Entry {
         }
     }
 
+    #[inline]
+    fn state(&self) -> &AtomicU8 {
+        // SAFETY: the state lies in a section's metadata, and a section with a page in a cache
+        // is not removed.
+        unsafe { self.state.as_ref() }
+    }
+
     /// Is the block in the state that a cached one has?
     pub(super) fn is_cached(&self, order: Order) -> bool {
-        // SAFETY: as in `exchange`.
-        let state = unsafe { self.state.as_ref() };
-        state.load(Ordering::Relaxed) == cached(order).to_byte()
+        self.state().load(Ordering::Relaxed) == cached(order).to_byte()
     }
 
     /// Gives a block in one state another one; says whether it was in that one.
     #[inline]
     pub(super) fn exchange(&self, from: PageState, to: PageState) -> bool {
-        // SAFETY: the state lies in a section's metadata, and a section with a page in a cache
-        // is not removed.
-        let state = unsafe { self.state.as_ref() };
-        let is_right = state.load(Ordering::Relaxed) == from.to_byte();
-        if is_right {
-            state.store(to.to_byte(), Ordering::Relaxed);
-        }
-        is_right
+        self.exchange_if(|state| state == from, to)
     }
 
     /// Gives an allocated block of that order the state that it has in a cache; says whether it was one.
     #[inline]
     pub(super) fn put_in_cache(&self, cached: PageState) -> bool {
-        // SAFETY: as in `exchange`.
-        let state = unsafe { self.state.as_ref() };
         // The other way round, what is expected would need a register of its own.
-        let is_right = PageState::from_byte(state.load(Ordering::Relaxed)).into_cache() == cached;
+        self.exchange_if(|state| state.into_cache() == cached, cached)
+    }
+
+    /// Gives a block whose state is right another one; says whether it was.
+    #[inline]
+    fn exchange_if(&self, is_right: impl FnOnce(PageState) -> bool, to: PageState) -> bool {
+        let state = self.state();
+        let is_right = is_right(PageState::from_byte(state.load(Ordering::Relaxed)));
         if is_right {
-            state.store(cached.to_byte(), Ordering::Relaxed);
+            state.store(to.to_byte(), Ordering::Relaxed);
         }
         is_right
     }

@@ -189,7 +189,7 @@ impl Stack {
     }
 }
 
-/// Where a CPU has its blocks of an order, and in which state: all that the usual way needs, in one register.
+/// Where a CPU has its blocks of an order, and in which state: all that the usual way needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slot {
     group: Group,

@@ -87,8 +87,7 @@ impl<T, G, S, const N: usize> BiasedLock<T, G, S, N> {
             claimed: AtomicBool::new(false),
             beside,
             value: UnsafeCell::new(value),
-            gates: [const { core::ptr::null() }; N]
-                .map(|part: *const G| Gate::new(part.cast_mut())),
+            gates: core::array::from_fn(|_| Gate::new(core::ptr::null_mut())),
             open: [core::ptr::null(); N],
             closed: core::ptr::null(),
         };
@@ -143,6 +142,19 @@ impl<T, G, S, const N: usize> BiasedLock<T, G, S, N> {
         // SAFETY: the caller's duties are the same.
         let visit = unsafe { Self::visit(self) }.ok_or(Refused::Nested)?;
         visit.hold().ok_or(Refused::Claimed)
+    }
+
+    /// Where a gate leads while there is no claim.
+    ///
+    /// # Safety
+    ///
+    /// `index` is below `N`.
+    #[inline]
+    pub(crate) unsafe fn part(&self, index: usize) -> &G {
+        // SAFETY: the caller says so.
+        let part = *unsafe { self.open.get_unchecked(index) };
+        // SAFETY: `create` was promised that all parts are there.
+        unsafe { &*part }
     }
 
     /// A gate.
@@ -203,7 +215,7 @@ impl<'a, T, G, S, const N: usize> Visit<'a, T, G, S, N> {
     pub(crate) unsafe fn gate_behind(&self, first: *const Gate<G>, index: usize) -> &'a G {
         // SAFETY: the caller says so.
         let gate = unsafe { &*first.wrapping_add(index) };
-        // SAFETY: `new` was promised that all parts are there, and the closed one.
+        // SAFETY: `create` was promised that all parts are there, and the closed one.
         unsafe { &*gate.load(Ordering::Acquire) }
     }
 
