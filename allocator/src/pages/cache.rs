@@ -4,30 +4,30 @@
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use super::entry::{Entry, cached};
 use super::lane::{Bank, LANES, Lane, blank};
-use super::recent::Recent;
+use super::recent::Recents;
 use super::stack::{BASES, BY_USE, ENTRIES, Group, STACKS, Share, Stack, VACANT};
 use super::state::PageState;
-use crate::percpu::{BiasedLock, Claim, Gate, OwnerGuard, PerCpu};
+use crate::percpu::{BiasedLock, Claim, OwnerGuard, PerCpu};
 
 /// The most blocks that move between a cache and the tree under one hold of the lock.
 pub(super) const BATCH: usize = 32;
 
 /// What only the holder of a CPU's lock touches. To have it is to have the CPU's stacks, too.
 pub(super) struct Held {
-    pub(super) recent: Recent,
+    pub(super) recents: Recents,
 }
 
 // SAFETY: the pointers refer to section metadata, which any CPU may use.
 unsafe impl Send for Held {}
 
 impl Held {
-    /// Makes the CPU forget the section it knows.
+    /// Makes the CPU forget the sections it knows.
     pub(super) const fn forget(&mut self) {
-        self.recent = Recent::NONE;
+        self.recents = Recents::NONE;
     }
 }
 
@@ -45,8 +45,6 @@ pub(super) type Own<'a> = OwnerGuard<'a, Held, Lane, Bank, STACKS>;
 pub(crate) struct CpuPages {
     // First, as a CPU that has none has nothing else.
     pub(super) lock: Lock,
-    /// The gate of the first stack of the [group](Recent::group) of where the CPU freed lately.
-    pub(super) group: AtomicPtr<Gate<Lane>>,
     /// How often a context on this CPU began or ended to have pages on their way from a cache to the tree,
     /// or a section that is not to be allocated from: odd while there is one.
     pub(super) moves: AtomicU32,
@@ -117,7 +115,6 @@ impl CpuPages {
         set!(reclaiming, AtomicBool::new(false));
         set!(refills, AtomicUsize::new(0));
         set!(drains, AtomicUsize::new(0));
-        set!(group, AtomicPtr::new(core::ptr::null_mut()));
         set!(banks, [const { blank() }; BANKS]);
         // SAFETY: as above.
         let entries = unsafe { &raw mut (*cpu).entries }.cast::<Entry>();
@@ -140,15 +137,13 @@ impl CpuPages {
             (lanes, lanes[VACANT])
         };
         let held = Held {
-            recent: Recent::NONE,
+            recents: Recents::NONE,
         };
         // It comes first.
         let lock = memory.cast::<Lock>();
         // SAFETY: the lanes are as much a part of the CPU's state as the lock. Nobody changes that of a stack
         // without room.
         unsafe { Lock::create(lock, held, blank(), make) };
-        // SAFETY: all of it has been written.
-        unsafe { memory.as_ref() }.set_group(Group::ANY);
     }
 
     #[inline]
@@ -162,17 +157,6 @@ impl CpuPages {
     fn base(&self, stack: Stack) -> *mut Entry {
         let entries = self.entries.get().cast::<Entry>();
         entries.wrapping_add(BASES[stack.index()] as usize)
-    }
-
-    /// Makes this part of a section the one that the CPU freed in lately.
-    pub(super) fn learn(&self, held: &mut Held, recent: Recent) {
-        self.set_group(recent.group);
-        held.recent = recent;
-    }
-
-    fn set_group(&self, group: Group) {
-        let first = self.lock.find_gate(group.0);
-        self.group.store(first.cast_mut(), Ordering::Relaxed);
     }
 
     /// Sets how many blocks this CPU may keep in a stack, and returns that.
@@ -231,21 +215,19 @@ impl CpuPages {
         lane.top(Ordering::Relaxed) >= unsafe { lane.end() }
     }
 
-    /// Adds a block that is allocated, if the CPU knows its section and there is room.
+    /// Adds a block that is allocated and lies in the part that the CPU knows for that group, if there is room.
     #[inline]
     pub(super) fn push_known<const PAGE_SIZE: usize>(
         &self,
         held: &mut Held,
         addr: usize,
         stack: Stack,
+        group: Group,
     ) -> bool {
-        let cached = cached(stack.order());
-        let stack = stack.within(held.recent.group);
+        let (recent, cached) = (held.recents.of(group), cached(stack.order()));
+        let lane = self.lane(stack.within(group));
         // SAFETY: the caller has what is locked.
-        unsafe {
-            self.lane(stack)
-                .push_if(|| held.recent.take_in::<PAGE_SIZE>(addr, cached))
-        }
+        unsafe { lane.push_if(|| recent.take_in::<PAGE_SIZE>(addr, cached)) }
     }
 
     /// How many blocks of a full stack to give back, so that it has about half of what it may have.

@@ -15,8 +15,6 @@ pub(super) struct Recent {
     /// Pages from `start` up to the frontier, as far as that had come.
     pages: usize,
     states: *const AtomicU8,
-    /// The stacks that blocks from here belong on.
-    pub(super) group: Group,
 }
 
 impl Recent {
@@ -25,19 +23,13 @@ impl Recent {
         start: 0,
         pages: 0,
         states: core::ptr::null(),
-        group: Group::ANY,
     };
 
-    pub(super) fn new(section: SectionRef, has_normal: bool) -> Self {
+    fn new(section: SectionRef) -> Self {
         Self {
             start: section.start(),
             pages: section.frontier().since(section.first()),
             states: section.states().as_ptr(),
-            group: if has_normal && section.zone() != Zone::Normal {
-                Group::LOW
-            } else {
-                Group::ANY
-            },
         }
     }
 
@@ -54,7 +46,7 @@ impl Recent {
 
     /// The state of the page at `addr`, if that is a page of this part.
     #[inline]
-    pub(super) fn state<const PAGE_SIZE: usize>(&self, addr: usize) -> Option<&AtomicU8> {
+    fn state<const PAGE_SIZE: usize>(&self, addr: usize) -> Option<&AtomicU8> {
         // What is no multiple of the page size becomes a huge number.
         let page = addr
             .wrapping_sub(self.start)
@@ -67,5 +59,47 @@ impl Recent {
         // SAFETY: it is initialised below the frontier, and the section is there as long as its
         // CPU has not been made to forget it.
         Some(unsafe { &*state })
+    }
+}
+
+/// The parts of two sections, one for each group of stacks: whose blocks go where is not asked, but tried.
+pub(super) struct Recents {
+    any: Recent,
+    low: Recent,
+}
+
+impl Recents {
+    /// Contain nothing.
+    pub(super) const NONE: Self = Self {
+        any: Recent::NONE,
+        low: Recent::NONE,
+    };
+
+    /// The part whose blocks belong on the stacks of `group`.
+    #[inline]
+    pub(super) fn of(&self, group: Group) -> &Recent {
+        match group {
+            Group::Any => &self.any,
+            Group::Low => &self.low,
+        }
+    }
+
+    /// Which stacks the block at `addr` belongs on, if it lies in one of the parts.
+    #[inline]
+    pub(super) fn group_of<const PAGE_SIZE: usize>(&self, addr: usize) -> Option<Group> {
+        Group::ALL
+            .into_iter()
+            .find(|group| self.of(*group).state::<PAGE_SIZE>(addr).is_some())
+    }
+
+    /// Makes what is in use of a section the part for its group, which is returned. `has_normal` says whether low memory is
+    /// worth keeping apart.
+    pub(super) fn learn(&mut self, section: SectionRef, has_normal: bool) -> Group {
+        let group = Group::of_low(has_normal && section.zone() != Zone::Normal);
+        *match group {
+            Group::Any => &mut self.any,
+            Group::Low => &mut self.low,
+        } = Recent::new(section);
+        group
     }
 }

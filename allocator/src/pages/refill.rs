@@ -27,8 +27,8 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     /// Puts a block into this CPU's cache where [`push`](Self::push) did not because of the address or the count.
     pub(super) fn free_to_cache(&self, addr: usize, count: usize, stack: Stack) -> bool {
         let pushed = self.with_own(|cpu, held| {
-            let is_tried =
-                count == stack.order().pages() && held.recent.state::<PAGE_SIZE>(addr).is_some();
+            let is_tried = count == stack.order().pages()
+                && held.recents.group_of::<PAGE_SIZE>(addr).is_some();
             !is_tried && self.push_to(cpu, held, addr, stack)
         });
         pushed.unwrap_or(false)
@@ -43,10 +43,10 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     ) -> bool {
         self.ensure_cpu(tree);
         self.with_own(|cpu, held| {
-            if !self.knows(cpu, held, addr) {
+            let Some(group) = self.known_group(held, addr) else {
                 return false;
-            }
-            let stack = stack.within(held.recent.group);
+            };
+            let stack = stack.within(group);
             if cpu.is_full(held, stack) {
                 cpu.set_limit(held, stack, tree.share());
             }
@@ -59,7 +59,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
                 count_one(&cpu.drains);
                 self.spill(tree, cpu, held, stack, surplus);
             }
-            cpu.push_known::<PAGE_SIZE>(held, addr, stack)
+            cpu.push_known::<PAGE_SIZE>(held, addr, stack, group)
         })
         .unwrap_or(false)
     }

@@ -8,12 +8,11 @@ use super::frame::{Order, Pfn};
 use super::index::SectionIndex;
 use super::node::Node;
 use super::pass::Passes;
-use super::recent::Recent;
 use super::reclaim::Reclaim;
 use super::request::{Demand, PageRequest, align_order};
 use super::section::SectionRef;
 use super::slow::DRAINS_OF_A_TRY;
-use super::stack::{Sharers, Slot, Stack};
+use super::stack::{Group, Sharers, Slot, Stack};
 use super::turn::Turn;
 use super::zone::Zone;
 use super::zones::Zones;
@@ -151,7 +150,16 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     /// As `alloc_pages`.
     #[inline]
     pub fn alloc_pages_lowmem(&self, count: usize, align: usize) -> AllocResult<usize> {
-        self.allocate(&PageRequest::new(count).align(align).lowmem())
+        if align & !PAGE_SIZE == 0
+            && let Some(slot) = Slot::exact(count)
+            && let Some(addr) = self.pop(slot.within(self.low_group()))
+        {
+            return Ok(addr);
+        }
+        match self.alloc_lowmem_slowly(count, align) {
+            (addr, None) => Ok(addr),
+            (_, Some(lack)) => Err(lack.into()),
+        }
     }
 
     /// Allocates what the request describes.
@@ -239,10 +247,10 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     /// again later is refused.)
     #[inline]
     pub unsafe fn dealloc_pages(&self, addr: usize, count: usize) -> AllocResult {
-        if self.push(addr, count) {
-            return Ok(());
+        match Slot::exact(count) {
+            Some(slot) if self.push(addr, slot) => Ok(()),
+            _ => self.free_elsewhere(addr, count),
         }
-        self.free_slowly(addr, count)
     }
 
     /// The cache that may serve a demand.
@@ -257,9 +265,13 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         if demand.limit != Zone::Dma32.limit::<PAGE_SIZE>() {
             return None;
         }
-        // Without memory above 4 GiB, all is low memory.
-        let has_normal = self.shared.has_normal.load(Ordering::Relaxed);
-        Stack::of(demand.order, has_normal)
+        Some(Stack::of(demand.order, false)?.within(self.low_group()))
+    }
+
+    /// Where memory below 4 GiB is cached: without memory above, all is low memory.
+    #[inline]
+    fn low_group(&self) -> Group {
+        Group::of_low(self.shared.has_normal.load(Ordering::Relaxed))
     }
 
     /// Takes a block from this CPU's cache. Calls nothing, so that it costs its callers no
@@ -288,12 +300,9 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     }
 
     /// Puts a block into this CPU's cache, if it is allocated with that count, lies where the CPU
-    /// freed lately, and there is room. Calls nothing, as `pop`.
+    /// freed lately in memory of that group, and there is room. Calls nothing, as `pop`.
     #[inline(always)]
-    fn push(&self, addr: usize, count: usize) -> bool {
-        let Some(slot) = Slot::exact(count) else {
-            return false;
-        };
+    pub(super) fn push(&self, addr: usize, slot: Slot) -> bool {
         let _pinned = Pinned::<P>::new();
         let own = self.shared.cpus.own_or_absent::<P>();
         // SAFETY: this is the CPU of that state, and it is pinned.
@@ -309,29 +318,28 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         addr: usize,
         stack: Stack,
     ) -> bool {
-        self.knows(cpu, held, addr) && cpu.push_known::<PAGE_SIZE>(held, addr, stack)
+        self.known_group(held, addr)
+            .is_some_and(|group| cpu.push_known::<PAGE_SIZE>(held, addr, stack, group))
     }
 
-    /// Does this CPU know the section of `addr`, or does now?
+    /// The stacks that a block of this CPU belongs on, if the CPU knows the section of `addr`, or does now.
     #[inline]
-    pub(super) fn knows(&self, cpu: &CpuPages, held: &mut Held, addr: usize) -> bool {
-        held.recent.state::<PAGE_SIZE>(addr).is_some() || self.learn(cpu, held, addr)
+    pub(super) fn known_group(&self, held: &mut Held, addr: usize) -> Option<Group> {
+        let known = held.recents.group_of::<PAGE_SIZE>(addr);
+        known.or_else(|| self.learn(held, addr))
     }
 
     /// Lets this CPU know the section of `addr`, if there is one.
-    fn learn(&self, cpu: &CpuPages, held: &mut Held, addr: usize) -> bool {
-        let Some(section) = self.shared.index.find(addr) else {
-            return false;
-        };
+    fn learn(&self, held: &mut Held, addr: usize) -> Option<Group> {
+        let section = self.shared.index.find(addr)?;
         // Memory of another node goes home at once: the next allocation here shall not get it. But a
         // CPU whose own node has none lives on that of others.
         let own = Node::of_cpu::<P>(P::cpu_id());
         if section.node() != own && self.shared.nodes.load(Ordering::Relaxed) & own.bit() != 0 {
-            return false;
+            return None;
         }
         let has_normal = self.shared.has_normal.load(Ordering::Relaxed);
-        cpu.learn(held, Recent::new(section, has_normal));
-        true
+        Some(held.recents.learn(section, has_normal))
     }
 
     /// Runs `with` on this CPU's caches, if there are some and they can be had now.

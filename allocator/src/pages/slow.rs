@@ -9,7 +9,7 @@ use super::pin::is_moving;
 use super::reclaim::ReclaimRequest;
 use super::request::{Demand, PageRequest};
 use super::shared::{FrameAllocator, Tree};
-use super::stack::{Sharers, Stack};
+use super::stack::{Group, Sharers, Slot, Stack};
 use super::zones::Zones;
 use crate::error::Lack;
 use crate::percpu::{CpuTable, offset_in_pages};
@@ -24,10 +24,20 @@ const DRAINS: usize = 8;
 pub(super) const DRAINS_OF_A_TRY: usize = 1;
 
 impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
-    /// The rest of the ways to free, and all errors.
+    /// Frees what is not of that memory that this CPU usually frees in: the usual way for low memory, and
+    /// then the rest.
     #[cold]
     #[inline(never)]
-    pub(super) fn free_slowly(&self, addr: usize, count: usize) -> AllocResult {
+    pub(super) fn free_elsewhere(&self, addr: usize, count: usize) -> AllocResult {
+        match Slot::exact(count) {
+            Some(slot) if self.push(addr, slot.within(Group::Low)) => Ok(()),
+            _ => self.free_slowly(addr, count),
+        }
+    }
+
+    /// The rest of the ways to free, and all errors.
+    #[inline(never)]
+    fn free_slowly(&self, addr: usize, count: usize) -> AllocResult {
         let stack = Stack::covering(count);
         if let Some(stack) = stack
             && self.free_to_cache(addr, count, stack)
@@ -53,7 +63,18 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     #[cold]
     #[inline(never)]
     pub(super) fn alloc_pages_slowly(&self, count: usize, align: usize) -> (usize, Option<Lack>) {
-        let demand = PageRequest::new(count).align(align).check::<PAGE_SIZE>();
+        self.request_slowly(&PageRequest::new(count).align(align))
+    }
+
+    /// The same for low memory.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn alloc_lowmem_slowly(&self, count: usize, align: usize) -> (usize, Option<Lack>) {
+        self.request_slowly(&PageRequest::new(count).align(align).lowmem())
+    }
+
+    fn request_slowly(&self, request: &PageRequest) -> (usize, Option<Lack>) {
+        let demand = request.check::<PAGE_SIZE>();
         match demand.and_then(|demand| self.allocate_or_reclaim(&demand)) {
             Ok(addr) => (addr, None),
             Err(error) => (0, Some(Lack::of(error))),

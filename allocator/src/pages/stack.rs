@@ -20,13 +20,32 @@ const LARGEST: Order = match Order::new(9) {
 };
 const _: () = assert!(LARGEST.index() == ORDERS - 1);
 
-/// The stacks for one kind of memory, by the index of the first: 0 or `GROUP`.
+/// The stacks for one kind of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Group(pub(super) usize);
+pub(super) enum Group {
+    /// Any memory, or, where low memory is kept apart, the other.
+    Any,
+    /// Memory below 4 GiB where there is other memory too.
+    Low,
+}
 
 impl Group {
-    pub(super) const ANY: Self = Self(0);
-    pub(super) const LOW: Self = Self(GROUP);
+    pub(super) const ALL: [Self; 2] = [Self::Any, Self::Low];
+
+    /// The group for memory that is low and kept apart, or that is not.
+    #[inline]
+    pub(super) const fn of_low(is_low: bool) -> Self {
+        if is_low { Self::Low } else { Self::Any }
+    }
+
+    /// The index of its first stack.
+    #[inline]
+    const fn first(self) -> usize {
+        match self {
+            Self::Any => 0,
+            Self::Low => GROUP,
+        }
+    }
 }
 
 /// How many blocks a stack holds at most.
@@ -137,8 +156,7 @@ impl Stack {
         if order.index() >= ORDERS {
             return None;
         }
-        let group = if low { Group::LOW } else { Group::ANY };
-        let index = group.0 + order.index();
+        let index = Group::of_low(low).first() + order.index();
         Some(Self { index, order })
     }
 
@@ -151,8 +169,10 @@ impl Stack {
     /// The stack for the same order in another group.
     #[inline]
     pub(super) const fn within(self, group: Group) -> Self {
-        let (index, order) = (group.0 + self.order.index(), self.order);
-        Self { index, order }
+        Self {
+            index: group.first() + self.order.index(),
+            order: self.order,
+        }
     }
 
     #[inline]
@@ -163,7 +183,7 @@ impl Stack {
     /// How the usual way finds it.
     #[inline]
     pub(super) const fn slot(self) -> Slot {
-        let group = Group(self.index - self.order.index());
+        let group = Group::of_low(self.index >= GROUP);
         let state = cached(self.order).to_byte() as usize;
         Slot { group, state }
     }
@@ -216,8 +236,19 @@ impl Slot {
     /// that of a stack that is both empty and full.
     #[inline]
     pub(super) fn exact(count: usize) -> Option<Self> {
-        let (group, state) = (Group::ANY, *EXACT.get(count)? as usize);
+        let (group, state) = (Group::Any, *EXACT.get(count)? as usize);
         Some(Self { group, state })
+    }
+
+    /// The slot for the same blocks in another group.
+    #[inline]
+    pub(super) const fn within(self, group: Group) -> Self {
+        Self { group, ..self }
+    }
+
+    #[inline]
+    pub(super) const fn group(self) -> Group {
+        self.group
     }
 
     /// The state of such a block in a cache.
@@ -227,17 +258,11 @@ impl Slot {
         PageState::from_byte(self.state as u8)
     }
 
-    /// The index of the stack in its group.
-    #[inline]
-    pub(super) const fn place(self) -> usize {
-        const FIRST: u8 = cached(Order::ZERO).to_byte();
-        self.state.wrapping_sub(FIRST as usize)
-    }
-
     /// The index of the stack: below `STACKS`.
     #[inline]
     pub(super) const fn index(self) -> usize {
-        self.group.0 + self.place()
+        const FIRST: u8 = cached(Order::ZERO).to_byte();
+        self.group.first() + self.state.wrapping_sub(FIRST as usize)
     }
 }
 
@@ -298,14 +323,14 @@ mod tests {
                 let (stack, order) = (expected.unwrap(), expected.unwrap().order());
                 assert_eq!(slot.cached(), cached(order));
                 assert_eq!(slot.index(), stack.index());
-                let low = stack.within(Group::LOW);
-                assert_eq!(Group::LOW.0 + slot.place(), low.index());
+                let low = stack.within(Group::Low);
+                assert_eq!(low.slot(), slot.within(Group::Low));
                 assert_eq!(low.slot().index(), low.index());
             }
         }
         assert_eq!(Slot::exact(usize::MAX), None);
-        for group in [Group::ANY, Group::LOW] {
-            assert_eq!(CAPACITY[group.0 + VACANT], 0);
+        for group in Group::ALL {
+            assert_eq!(CAPACITY[group.first() + VACANT], 0);
         }
     }
 
@@ -314,8 +339,8 @@ mod tests {
         for order in Order::all() {
             let low = Stack::of(order, true);
             let any = Stack::of(order, false);
-            assert_eq!(any.map(|stack| stack.within(Group::LOW)), low);
-            assert_eq!(low.map(|stack| stack.within(Group::ANY)), any);
+            assert_eq!(any.map(|stack| stack.within(Group::Low)), low);
+            assert_eq!(low.map(|stack| stack.within(Group::Any)), any);
         }
     }
 }

@@ -1,7 +1,5 @@
 //! The usual way to a CPU's own pages.
 
-use core::sync::atomic::Ordering;
-
 use super::cache::{CpuPages, Held, Lock, Own};
 use super::lane::{Bank, Lane};
 use super::stack::{STACKS, Slot};
@@ -51,16 +49,17 @@ impl<'a> Turn<'a> {
         Some(entry.addr)
     }
 
-    /// Adds a block, if it is allocated, lies where the CPU freed lately, and there is room.
+    /// Adds a block, if it is allocated, lies where the CPU freed lately in memory of that group, and there is room.
     #[inline(always)]
     pub(super) fn push<const PAGE_SIZE: usize>(&self, addr: usize, slot: Slot) -> bool {
-        let group = self.cpu.group.load(Ordering::Relaxed);
-        // SAFETY: there is a stack for each slot in each group.
-        let lane = unsafe { self.visit.gate_behind(group, slot.place()) };
+        // SAFETY: the index of a slot is below `STACKS`.
+        let lane = unsafe { self.visit.gate(slot.index()) };
         let find = || {
             // SAFETY: there is room, so the gate was open.
             let held = unsafe { self.visit.value() };
-            held.recent.take_in::<PAGE_SIZE>(addr, slot.cached())
+            held.recents
+                .of(slot.group())
+                .take_in::<PAGE_SIZE>(addr, slot.cached())
         };
         // SAFETY: as in `pop`.
         unsafe { lane.push_if(find) }

@@ -31,7 +31,7 @@ use self::real::{AtomicBool, AtomicPtr, UnsafeCell, fence};
 pub(crate) use self::real::{light_barrier, read_own};
 
 /// A pointer to a part of what is locked, or, while there is a claim, to one that is nobody's.
-pub(crate) type Gate<G> = AtomicPtr<G>;
+type Gate<G> = AtomicPtr<G>;
 
 /// Why the owner was turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,17 +157,6 @@ impl<T, G, S, const N: usize> BiasedLock<T, G, S, N> {
         unsafe { &*part }
     }
 
-    /// A gate.
-    ///
-    /// # Panics
-    ///
-    /// If there are not so many.
-    pub(crate) fn find_gate(&self, index: usize) -> *const Gate<G> {
-        // Made from all of them: others are found behind it.
-        assert!(index < N);
-        self.gates.as_ptr().wrapping_add(index)
-    }
-
     /// Is the owner inside? On the owner's CPU: did the caller interrupt it?
     #[inline]
     pub(crate) fn is_active(&self) -> bool {
@@ -203,18 +192,7 @@ impl<'a, T, G, S, const N: usize> Visit<'a, T, G, S, N> {
     #[inline]
     pub(crate) unsafe fn gate(&self, index: usize) -> &'a G {
         // SAFETY: the caller says so.
-        unsafe { self.gate_behind(self.lock.gates.as_ptr(), index) }
-    }
-
-    /// Where the gate leads that is so many behind that one.
-    ///
-    /// # Safety
-    ///
-    /// Both are gates of this lock.
-    #[inline]
-    pub(crate) unsafe fn gate_behind(&self, first: *const Gate<G>, index: usize) -> &'a G {
-        // SAFETY: the caller says so.
-        let gate = unsafe { &*first.wrapping_add(index) };
+        let gate = unsafe { self.lock.gates.get_unchecked(index) };
         // SAFETY: `create` was promised that all parts are there, and the closed one.
         unsafe { &*gate.load(Ordering::Acquire) }
     }

@@ -5,7 +5,7 @@ mod table;
 
 #[cfg(not(loom))]
 pub(crate) use lock::read_own;
-pub(crate) use lock::{BiasedLock, Claim, Gate, OwnerGuard, Refused, Visit, light_barrier};
+pub(crate) use lock::{BiasedLock, Claim, OwnerGuard, Refused, Visit, light_barrier};
 pub(crate) use table::{CpuTable, PerCpu};
 
 /// How far behind the beginning of its pages what is a CPU's own lies: as far as there is room. Most of what is used together

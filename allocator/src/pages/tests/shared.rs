@@ -3,6 +3,7 @@
 use std::vec::Vec;
 
 use super::{Cpu, GIB, Host, KIB, MIB, Memory, PAGE};
+use crate::pages::stack::Group;
 use crate::{AllocError, FrameAllocator, PageFlags, PageRequest, PageUse, Platform, Zone};
 
 pub(super) type Shared = FrameAllocator<Host>;
@@ -184,6 +185,10 @@ fn low_memory_is_cached_apart_and_as_fast() {
         // SAFETY: the memory outlives the allocator.
         unsafe { frames.add_region_at(memory.part(offset, len), phys) }.unwrap();
     }
+    let group_of = |addr| {
+        let group = frames.with_own(|_, held| held.recents.group_of::<PAGE>(addr));
+        group.expect("the CPU has caches")
+    };
     for _ in 0..100 {
         let block = frames.alloc_pages_lowmem(1, 0).unwrap();
         assert!(low.contains(&block));
@@ -191,6 +196,9 @@ fn low_memory_is_cached_apart_and_as_fast() {
         assert!(!low.contains(&other));
         free(&frames, block, 1);
         free(&frames, other, 1);
+        // To know the one is not to forget the other.
+        assert_eq!(group_of(block), Some(Group::Low));
+        assert_eq!(group_of(other), Some(Group::Any));
     }
     assert_eq!(frames.cpu_info(0).unwrap().refills, 2);
     // Used up to the last page.
