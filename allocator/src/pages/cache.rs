@@ -79,18 +79,8 @@ const _: () = assert!(size_of::<usize>() != 8 || size_of::<CpuPages>() <= 8192);
 // change; what all of them lead to may be used from any CPU.
 unsafe impl Sync for CpuPages {}
 
-/// As much of a lock as [`Turn::begin`] looks at, for a CPU without caches: it is inside for ever. Never written to.
-#[cfg(not(loom))]
-static ABSENT: AtomicBool = AtomicBool::new(true);
-
-impl PerCpu for CpuPages {
-    #[cfg(not(loom))]
-    const ABSENT: *const Self = (&raw const ABSENT).cast();
-
-    /// The model checker's atomics cannot be static.
-    #[cfg(loom)]
-    const ABSENT: *const Self = core::ptr::null();
-}
+// The lock comes first, and in that its presence.
+impl PerCpu for CpuPages {}
 
 impl CpuPages {
     /// Makes the caches of a CPU, empty.

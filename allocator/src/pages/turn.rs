@@ -20,10 +20,6 @@ impl<'a> Turn<'a> {
     /// [`ABSENT`](crate::percpu::PerCpu::ABSENT).
     #[inline(always)]
     pub(super) unsafe fn begin(own: *const CpuPages) -> Option<Self> {
-        #[cfg(loom)]
-        if own.is_null() {
-            return None;
-        }
         // SAFETY: the caller says so, and the lock comes first.
         let visit = unsafe { Lock::visit(own.cast()) }?;
         // SAFETY: its lock was not held, so it is not the absent one.

@@ -2,8 +2,7 @@
 //!
 //! [`BiasedLock`] costs its owner two stores and a load, none of them ordered by hardware or
 //! read-modify-write. Whoever else wants in pays for both sides with
-//! [`Platform::heavy_barrier`](crate::Platform::heavy_barrier): that idea is Dice, Huang and
-//! Yang's "asymmetric Dekker synchronisation" and what `membarrier(2)` was made for.
+//! [`Platform::heavy_barrier`](crate::Platform::heavy_barrier) (see [`presence`](super::presence)).
 //!
 //! The owner's usual way leads through **gates**: pointers to parts of what is locked. A claim closes them, so a
 //! pointer that has to be loaded anyway tells the owner whether it may go on.
@@ -11,7 +10,6 @@
 //! An interrupt handler on the owner's CPU that finds the lock held by the code it interrupted is
 //! turned away at once, and uses the structures behind the per-CPU state instead.
 
-use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
@@ -21,14 +19,16 @@ mod models;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-#[cfg(loom)]
-pub(crate) use self::modelled::light_barrier;
-#[cfg(loom)]
-use self::modelled::{AtomicBool, AtomicPtr, UnsafeCell, fence, read_own};
 #[cfg(not(loom))]
-use self::real::{AtomicBool, AtomicPtr, UnsafeCell, fence};
+use core::cell::UnsafeCell;
 #[cfg(not(loom))]
-pub(crate) use self::real::{light_barrier, read_own};
+use core::sync::atomic::{AtomicBool, AtomicPtr, fence};
+#[cfg(loom)]
+use loom::cell::UnsafeCell;
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicBool, AtomicPtr, fence};
+
+use super::presence::{Inside, Presence};
 
 /// A pointer to a part of what is locked, or, while there is a claim, to one that is nobody's.
 type Gate<G> = AtomicPtr<G>;
@@ -49,8 +49,8 @@ pub(crate) enum Refused {
 /// owner is out.
 #[repr(C)]
 pub(crate) struct BiasedLock<T, G, S, const N: usize> {
-    /// The owner is inside. Written by the owner only.
-    active: AtomicBool,
+    /// The owner's.
+    presence: Presence,
     /// Another CPU wants to be, or is, inside.
     claimed: AtomicBool,
     /// What is to lie on the cache line of these flags, for whoever makes the gates lead there.
@@ -83,7 +83,7 @@ impl<T, G, S, const N: usize> BiasedLock<T, G, S, N> {
         parts: impl FnOnce(*const S) -> ([*const G; N], *const G),
     ) {
         let lock = Self {
-            active: AtomicBool::new(false),
+            presence: Presence::outside(),
             claimed: AtomicBool::new(false),
             beside,
             value: UnsafeCell::new(value),
@@ -106,30 +106,18 @@ impl<T, G, S, const N: usize> BiasedLock<T, G, S, N> {
     }
 
     /// Goes inside on the owner's CPU, claimed or not; `None` in a handler that interrupted the owner inside, and for a
-    /// lock that nobody has made: a byte that says that the owner is inside.
+    /// lock of which there is but [a presence](Presence::ABSENT).
     ///
     /// # Safety
     ///
-    /// The caller runs on the CPU that owns this lock and is not moved to another one, and no
-    /// context but interrupt handlers runs on this CPU, until the visit is over. `own` is a lock that stays for
-    /// `'a`, or points to such a byte.
+    /// As for [`Presence::enter`].
     #[inline]
     pub(crate) unsafe fn visit<'a>(own: *const Self) -> Option<Visit<'a, T, G, S, N>> {
-        // SAFETY: this comes first in a lock, and is all that there is of one that nobody has made.
-        let active = unsafe { &*own.cast::<AtomicBool>() };
-        // SAFETY: only this CPU writes it, and a handler leaves it as it found it.
-        if unsafe { read_own(active) } {
-            return None;
-        }
-        active.store(true, Ordering::Relaxed);
-        // Either this CPU sees the claim from here on, or the claimer, behind its heavy barrier, sees `active`.
-        light_barrier();
+        // SAFETY: it comes first in a lock; the caller's duties are the same.
+        let inside = unsafe { Presence::enter(own.cast()) }?;
         // SAFETY: it was not held, so there is all of it.
         let lock = unsafe { &*own };
-        Some(Visit {
-            lock,
-            not_send: PhantomData,
-        })
+        Some(Visit { lock, inside })
     }
 
     /// Takes the lock on the owner's CPU, or says at once why that cannot be.
@@ -160,7 +148,7 @@ impl<T, G, S, const N: usize> BiasedLock<T, G, S, N> {
     /// Is the owner inside? On the owner's CPU: did the caller interrupt it?
     #[inline]
     pub(crate) fn is_active(&self) -> bool {
-        self.active.load(Ordering::Acquire)
+        self.presence.is_inside()
     }
 
     /// Keeps the owner out from its next visit on; `None` if another claim exists.
@@ -180,7 +168,8 @@ impl<T, G, S, const N: usize> BiasedLock<T, G, S, N> {
 /// The owner is inside. What is claimed already is not its own, what is not stays its own until the visit is over.
 pub(crate) struct Visit<'a, T, G, S, const N: usize> {
     lock: &'a BiasedLock<T, G, S, N>,
-    not_send: PhantomData<*mut ()>,
+    #[expect(dead_code, reason = "the visit is over when this is gone")]
+    inside: Inside<'a>,
 }
 
 impl<'a, T, G, S, const N: usize> Visit<'a, T, G, S, N> {
@@ -226,13 +215,6 @@ impl<'a, T, G, S, const N: usize> Visit<'a, T, G, S, N> {
     }
 }
 
-impl<T, G, S, const N: usize> Drop for Visit<'_, T, G, S, N> {
-    #[inline]
-    fn drop(&mut self) {
-        self.lock.active.store(false, Ordering::Release);
-    }
-}
-
 /// The owner's access. Gone, the lock is free.
 pub(crate) struct OwnerGuard<'a, T, G, S, const N: usize> {
     // Before the visit: it is to be gone when that is over.
@@ -255,7 +237,7 @@ impl<T, G, S, const N: usize> Deref for OwnerGuard<'_, T, G, S, N> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: `active` keeps claimers waiting, and handlers are turned away.
+        // SAFETY: the presence keeps claimers waiting, and handlers are turned away.
         unsafe { &*self.ptr() }
     }
 }
@@ -300,47 +282,5 @@ impl<T, G, S, const N: usize> Drop for Claim<'_, T, G, S, N> {
     fn drop(&mut self) {
         self.lock.open_gates();
         self.lock.claimed.store(false, Ordering::Release);
-    }
-}
-
-#[cfg(not(loom))]
-mod real {
-    pub(super) use core::cell::UnsafeCell;
-    use core::sync::atomic::Ordering;
-    pub(super) use core::sync::atomic::{AtomicBool, AtomicPtr, fence};
-
-    /// Reads a flag that others only read: no access that the compiler has to keep apart from what is done
-    /// with the value.
-    ///
-    /// # Safety
-    ///
-    /// Only the caller's CPU writes the flag, and its handlers leave it as they found it.
-    #[inline]
-    pub(crate) unsafe fn read_own(flag: &AtomicBool) -> bool {
-        // SAFETY: nobody else writes it, and others read it atomically only.
-        unsafe { flag.as_ptr().read() }
-    }
-
-    /// Keeps the compiler from moving accesses across; the hardware is held by the heavy barrier.
-    #[inline]
-    pub(crate) fn light_barrier() {
-        core::sync::atomic::compiler_fence(Ordering::SeqCst);
-    }
-}
-
-/// The same, under the model checker. It has no barrier that one thread executes on behalf of
-/// another, so both sides have a full one: the pair orders the same accesses.
-#[cfg(loom)]
-mod modelled {
-    pub(super) use loom::cell::UnsafeCell;
-    use loom::sync::atomic::Ordering;
-    pub(super) use loom::sync::atomic::{AtomicBool, AtomicPtr, fence};
-
-    pub(super) unsafe fn read_own(flag: &AtomicBool) -> bool {
-        flag.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn light_barrier() {
-        fence(Ordering::SeqCst);
     }
 }

@@ -1,11 +1,11 @@
 //! State that belongs to one CPU and that others reach only when they must.
 
 mod lock;
+mod presence;
 mod table;
 
-#[cfg(not(loom))]
-pub(crate) use lock::read_own;
-pub(crate) use lock::{BiasedLock, Claim, OwnerGuard, Refused, Visit, light_barrier};
+pub(crate) use lock::{BiasedLock, Claim, OwnerGuard, Refused, Visit};
+pub(crate) use presence::{Inside, Presence};
 pub(crate) use table::{CpuTable, PerCpu};
 
 /// How far behind the beginning of its pages what is a CPU's own lies: as far as there is room. Most of what is used together

@@ -3,16 +3,16 @@
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
+use super::presence::Presence;
 use crate::Platform;
 
 /// Machines of at most this many CPUs have the pointers in the table itself.
 const NEAR: usize = 64;
 
-/// What there is one of for every CPU that has called.
+/// What there is one of for every CPU that has called. A [`Presence`] comes first in it.
 pub(crate) trait PerCpu: Sized {
-    /// Stands in the table for that of a CPU that has not: null, or as much of one as
-    /// [`CpuTable::own_or_absent`]'s callers look at. Nothing else has that address.
-    const ABSENT: *const Self;
+    /// Stands in the table for that of a CPU that has not: [nothing but a presence](Presence::ABSENT).
+    const ABSENT: *const Self = Presence::ABSENT.cast();
 }
 
 /// A pointer for every CPU, set when the CPU's state is first needed.

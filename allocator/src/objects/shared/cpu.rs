@@ -1,11 +1,9 @@
 //! What belongs to one CPU.
 //!
-//! The magazines are used in **turns**: the CPU says that it is inside, with a plain store, and
+//! The magazines are used in **turns**: the CPU says that it is [inside](crate::percpu::Presence), and
 //! then looks where its magazine is. Whoever wants them from elsewhere takes the pointers
 //! away (a claim), executes [`Platform::heavy_barrier`], and waits until the CPU is not
-//! inside. Either the CPU sees that the pointer is gone, or the claimer sees that it is inside: the
-//! asymmetric form of Dekker's algorithm, as in [`percpu`](crate::percpu), with the claim in the
-//! pointer that has to be loaded anyway.
+//! inside. So the claim is in the pointer that has to be loaded anyway.
 //!
 //! What usually happens asks for little: a CPU that has no state finds one that is in a turn for ever, and
 //! where there are no magazines it finds one that is both empty and full.
@@ -18,19 +16,19 @@ use core::sync::atomic::AtomicUsize;
 use super::super::heap::SlabHeap;
 use super::super::size_class::SizeClass;
 use super::activity::Activity;
-use super::atomic::{AtomicBool, AtomicPtr, Ordering, fence, read_own};
+use super::atomic::{AtomicPtr, Ordering, fence};
 use super::magazine::{Free, Magazine, Magazines};
 use super::remote::RemoteQueue;
 use crate::Platform;
 use crate::pages::{SharedView, SlabView};
-use crate::percpu::{PerCpu, light_barrier};
+use crate::percpu::{Inside, PerCpu, Presence};
 use crate::sync::IrqLock;
 
 /// The state of one CPU. It exists from the CPU's first call on.
 #[repr(C, align(64))]
 pub(super) struct CpuState<P: Platform> {
-    /// The CPU is in a turn. Written by it alone. First, as an absent one has nothing else.
-    active: AtomicBool,
+    /// The CPU is in a turn.
+    presence: Presence,
     /// Where slabs were found described at the latest free that had to look for it. Used in turns.
     view: SharedView,
     /// Each of the CPU's magazines, or, while it has none or somebody has claimed them, a [`vacant`] one.
@@ -52,18 +50,7 @@ pub(super) struct CpuState<P: Platform> {
     pub(super) used: loom::cell::UnsafeCell<()>,
 }
 
-/// As much of a state as [`CpuState::enter_own`] looks at: one that is in a turn for ever. Never written to.
-#[cfg(not(loom))]
-static ABSENT: AtomicBool = AtomicBool::new(true);
-
-impl<P: Platform> PerCpu for CpuState<P> {
-    #[cfg(not(loom))]
-    const ABSENT: *const Self = (&raw const ABSENT).cast();
-
-    /// The model checker's atomics cannot be static.
-    #[cfg(loom)]
-    const ABSENT: *const Self = core::ptr::null();
-}
+impl<P: Platform> PerCpu for CpuState<P> {}
 
 const CLAIMED: *mut Magazines = core::ptr::without_provenance_mut(1);
 
@@ -95,7 +82,7 @@ fn is_there(magazines: *mut Magazines) -> bool {
 impl<P: Platform> CpuState<P> {
     pub(super) fn new() -> Self {
         Self {
-            active: AtomicBool::new(false),
+            presence: Presence::outside(),
             view: SharedView::new(),
             each: nowhere(),
             magazines: AtomicPtr::new(null_mut()),
@@ -127,23 +114,11 @@ impl<P: Platform> CpuState<P> {
     /// As there; `own` is a state that stays, or [`ABSENT`](PerCpu::ABSENT).
     #[inline]
     pub(super) unsafe fn enter_own<'a>(own: *const Self) -> Option<Turn<'a>> {
-        #[cfg(loom)]
-        if own.is_null() {
-            return None;
-        }
-        // SAFETY: this comes first in a state, and is all that there is of an absent one.
-        let active = unsafe { &*own.cast::<AtomicBool>() };
-        // SAFETY: only this CPU writes it, and a handler ends its turns.
-        if unsafe { read_own(active) } {
-            return None;
-        }
-        active.store(true, Ordering::Relaxed);
-        // The hardware is held by the heavy barrier of whoever claims.
-        light_barrier();
+        // SAFETY: it comes first in a state; the caller's duties are the same.
+        let inside = unsafe { Presence::enter(own.cast()) }?;
         // SAFETY: it was not in a turn, so it is not the absent one.
         let cpu = unsafe { &*own };
         Some(Turn {
-            active,
             view: &cpu.view,
             each: &cpu.each,
             magazines: &cpu.magazines,
@@ -151,12 +126,13 @@ impl<P: Platform> CpuState<P> {
             used: &cpu.used,
             #[cfg(loom)]
             using: core::cell::Cell::new(None),
+            inside,
         })
     }
 
     /// Whether the CPU is in a turn; on the CPU itself, whether the caller interrupted one.
     pub(super) fn is_active(&self) -> bool {
-        self.active.load(Ordering::Acquire)
+        self.presence.is_inside()
     }
 
     /// Whether it has no magazines, and may be given some.
@@ -235,7 +211,6 @@ fn lead_to(each: &[AtomicPtr<Magazine>; EACH], magazines: *mut Magazines) {
 
 /// A CPU's use of its magazines, if it has them. A claim that takes them away waits until the turn is over.
 pub(super) struct Turn<'a> {
-    active: &'a AtomicBool,
     view: &'a SharedView,
     each: &'a [AtomicPtr<Magazine>; EACH],
     magazines: &'a AtomicPtr<Magazines>,
@@ -243,6 +218,9 @@ pub(super) struct Turn<'a> {
     used: &'a loom::cell::UnsafeCell<()>,
     #[cfg(loom)]
     using: core::cell::Cell<Option<loom::cell::MutPtr<()>>>,
+    // Last: all else is to be gone when the turn is over.
+    #[expect(dead_code, reason = "the turn is over when this is gone")]
+    inside: Inside<'a>,
 }
 
 impl<'a> Turn<'a> {
@@ -323,12 +301,5 @@ impl<'a> Turn<'a> {
     pub(super) unsafe fn set_view(&self, view: SlabView) {
         // SAFETY: as above.
         unsafe { self.view.set(view) };
-    }
-}
-
-impl Drop for Turn<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.active.store(false, Ordering::Release);
     }
 }

@@ -215,8 +215,8 @@ mod models {
     use loom::sync::Arc;
     use loom::thread;
 
-    use super::super::modelled::{Ever, at_every_point, forget_interrupt, interrupt};
     use super::*;
+    use crate::modelled::atomics::{Ever, at_every_point, forget_interrupt, interrupt};
 
     /// What a handler put and took.
     type Handled = std::sync::Mutex<(bool, Option<[usize; BATCH]>)>;

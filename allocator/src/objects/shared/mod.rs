@@ -29,8 +29,6 @@ mod freed;
 mod give_back;
 mod info;
 mod magazine;
-#[cfg(loom)]
-mod modelled;
 mod overflow;
 mod probe;
 mod quarantine;

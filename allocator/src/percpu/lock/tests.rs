@@ -47,11 +47,3 @@ fn a_handler_is_turned_away_and_a_claim_keeps_the_owner_out() {
     assert_eq!(*unsafe { lock.enter() }.ok().unwrap(), 7);
     assert!(!lock.is_active());
 }
-
-#[test]
-fn a_lock_that_nobody_has_made_is_held_for_ever() {
-    let absent = AtomicBool::new(true);
-    let lock = (&raw const absent).cast::<BiasedLock<u8, u8, (), 1>>();
-    // SAFETY: it is such a byte.
-    assert!(unsafe { BiasedLock::visit(lock) }.is_none());
-}

@@ -12,9 +12,9 @@ use super::super::super::size_class::SizeClass;
 use super::super::allocator::ObjectAllocator;
 use super::super::cpu::CpuState;
 use super::super::magazine::Magazines;
-use super::super::modelled::{Ever, at_every_point, forget_interrupt, interrupt};
 use crate::Platform;
 use crate::modelled::Machine;
+use crate::modelled::atomics::{Ever, at_every_point, forget_interrupt, interrupt};
 
 /// An object layer with so many CPUs and no pages.
 struct Rig {

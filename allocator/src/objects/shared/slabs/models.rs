@@ -7,9 +7,9 @@ use loom::sync::Arc;
 use loom::thread;
 
 use super::super::descriptor::{Descriptors, Owned, SharedRef};
-use super::super::modelled::{Ever, at_every_point, forget_interrupt, interrupt};
 use super::super::remote::{RemoteBatch, RemoteQueue};
 use super::take_in;
+use crate::modelled::atomics::{Ever, at_every_point, forget_interrupt, interrupt};
 use crate::objects::heap::SlabHeap;
 use crate::objects::size_class::SizeClass;
 

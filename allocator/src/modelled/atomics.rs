@@ -11,7 +11,7 @@ use core::cell::RefCell;
 use core::ops::Deref;
 
 use loom::sync::atomic as loom_atomic;
-pub(super) use loom::sync::atomic::{Ordering, fence};
+pub(crate) use loom::sync::atomic::{Ordering, fence};
 
 /// What a handler does.
 type Handler = Rc<dyn Fn()>;
@@ -22,18 +22,18 @@ loom::thread_local! {
 }
 
 /// The interrupt of this thread comes before its operation number `point` from now on.
-pub(super) fn interrupt(point: usize, handler: impl Fn() + 'static) {
+pub(crate) fn interrupt(point: usize, handler: impl Fn() + 'static) {
     PENDING.with(|pending| *pending.borrow_mut() = Some((point, Rc::new(handler))));
 }
 
 /// Takes the interrupt back; `true` if it had not come yet.
-pub(super) fn forget_interrupt() -> bool {
+pub(crate) fn forget_interrupt() -> bool {
     PENDING.with(|pending| pending.borrow_mut().take().is_some())
 }
 
 /// Runs `model` for the first point, the second and so on, until it says, by `false`, that in none of
 /// its executions the interrupt came any more. Returns how many points there were.
-pub(super) fn at_every_point(model: impl Fn(usize) -> bool) -> usize {
+pub(crate) fn at_every_point(model: impl Fn(usize) -> bool) -> usize {
     (0..)
         .find(|point| !model(*point))
         .expect("no end of points is found late")
@@ -41,14 +41,14 @@ pub(super) fn at_every_point(model: impl Fn(usize) -> bool) -> usize {
 
 /// Remembers, over all executions of a model, whether something happened in one of them.
 #[derive(Default)]
-pub(super) struct Ever(std::sync::Arc<std_atomic::AtomicBool>);
+pub(crate) struct Ever(std::sync::Arc<std_atomic::AtomicBool>);
 
 impl Ever {
-    pub(super) fn happened(&self) {
+    pub(crate) fn happened(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn did(&self) -> bool {
+    pub(crate) fn did(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -80,10 +80,10 @@ macro_rules! atomics {
     ($($(#[$attribute:meta])* $name:ident $(<$parameter:ident>)? ($value:ty) $operations:tt)+) => {$(
         $(#[$attribute])*
         #[derive(Debug)]
-        pub(super) struct $name$(<$parameter>)?(loom_atomic::$name$(<$parameter>)?);
+        pub(crate) struct $name$(<$parameter>)?(loom_atomic::$name$(<$parameter>)?);
 
         impl$(<$parameter>)? $name$(<$parameter>)? {
-            pub(super) fn new(value: $value) -> Self {
+            pub(crate) fn new(value: $value) -> Self {
                 Self(loom_atomic::$name::new(value))
             }
 
@@ -94,19 +94,19 @@ macro_rules! atomics {
         atomics! { @@ $value, $operation }
     )*};
     (@@ $value:ty, load) => {
-        pub(super) fn load(&self, order: Ordering) -> $value {
+        pub(crate) fn load(&self, order: Ordering) -> $value {
             point();
             self.0.load(order)
         }
     };
     (@@ $value:ty, store) => {
-        pub(super) fn store(&self, value: $value, order: Ordering) {
+        pub(crate) fn store(&self, value: $value, order: Ordering) {
             point();
             self.0.store(value, order);
         }
     };
     (@@ $value:ty, compare_exchange) => {
-        pub(super) fn compare_exchange(
+        pub(crate) fn compare_exchange(
             &self,
             current: $value,
             new: $value,
@@ -118,7 +118,7 @@ macro_rules! atomics {
         }
     };
     (@@ $value:ty, compare_exchange_weak) => {
-        pub(super) fn compare_exchange_weak(
+        pub(crate) fn compare_exchange_weak(
             &self,
             current: $value,
             new: $value,
@@ -130,7 +130,7 @@ macro_rules! atomics {
         }
     };
     (@@ $value:ty, $operation:ident) => {
-        pub(super) fn $operation(&self, value: $value, order: Ordering) -> $value {
+        pub(crate) fn $operation(&self, value: $value, order: Ordering) -> $value {
             point();
             self.0.$operation(value, order)
         }
@@ -145,13 +145,13 @@ atomics! {
 }
 
 /// One that is part of a static value: the checker's are made while a model runs.
-pub(super) struct StaticUsize {
+pub(crate) struct StaticUsize {
     value: OnceLock<AtomicUsize>,
     first: usize,
 }
 
 impl StaticUsize {
-    pub(super) const fn new(first: usize) -> Self {
+    pub(crate) const fn new(first: usize) -> Self {
         Self {
             value: OnceLock::new(),
             first,

@@ -1,4 +1,6 @@
-//! The machine of the model checker's models.
+//! The machine of the model checker's models, and its atomics.
+
+pub(crate) mod atomics;
 
 use core::cell::Cell;
 
