@@ -82,13 +82,14 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
                 demand.order
             };
             let within = zone.limit::<PAGE_SIZE>() <= demand.limit;
-            let taken = match sections.pick(demand.need, node) {
-                Some(section) if within => section.take(demand, most).map(|taken| (section, taken)),
-                _ => sections.find(demand, within, node),
-            };
-            if let Some((section, (pfn, pages))) = taken {
-                sections.free -= pages;
-                sections.settle(section);
+            // Two ways out: what comes of the usual one stays in registers.
+            if within && let Some(section) = sections.pick(demand.need, node) {
+                if let Some((pfn, pages)) = section.take(demand, most) {
+                    sections.debit(section, pages);
+                    return Some((section, pfn, pages));
+                }
+            } else if let Some((section, (pfn, pages))) = sections.find(demand, within, node) {
+                sections.debit(section, pages);
                 return Some((section, pfn, pages));
             }
         }

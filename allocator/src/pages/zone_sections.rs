@@ -74,6 +74,20 @@ impl ZoneSections {
         self.nodes[node.index()].pick(order)
     }
 
+    /// Takes note of pages that were taken from a section.
+    #[inline]
+    pub(super) fn debit(&mut self, section: SectionRef, pages: usize) {
+        self.free -= pages;
+        self.settle(section);
+    }
+
+    /// Takes note of pages that a section got back.
+    #[inline]
+    pub(super) fn credit(&mut self, section: SectionRef, pages: usize) {
+        self.free += pages;
+        self.settle(section);
+    }
+
     /// Puts the section into the list that its largest block asks for.
     #[inline]
     pub(super) fn settle(&mut self, section: SectionRef) {

@@ -108,9 +108,7 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
     /// Takes note of pages that a section got back.
     #[inline]
     fn credit(&mut self, section: SectionRef, pages: usize) {
-        let sections = &mut self.zones[section.zone().index()];
-        sections.free += pages;
-        sections.settle(section);
+        self.zones[section.zone().index()].credit(section, pages);
     }
 
     /// Gives back all but `new_count` pages of what was allocated at `pfn`, if that was `count` pages.
@@ -140,8 +138,7 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
             return Err(AllocError::NoMemory);
         }
         section.grow(pfn, pages, more)?;
-        sections.free -= more;
-        sections.settle(section);
+        sections.debit(section, more);
         Ok(())
     }
 
@@ -174,9 +171,7 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         let oldest = self.oldest.filter(|section| !section.closing.get());
         let taken = oldest.and_then(|section| {
             let (pfn, _) = section.take(&demand, order)?;
-            let sections = &mut self.zones[section.zone().index()];
-            sections.free -= demand.count;
-            sections.settle(section);
+            self.zones[section.zone().index()].debit(section, demand.count);
             Some((section, pfn))
         });
         let (section, pfn) = taken.map_or_else(|| self.allocate(&demand, Node::FIRST), Ok)?;
