@@ -212,9 +212,9 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     /// power of two or below a page; `NoMemory`; `NotInitialized`.
     pub fn alloc_pages(&self, count: usize, align: usize) -> AllocResult<usize> {
         self.may_fail()?;
-        match self.frames.alloc_pages(count, align) {
-            Err(AllocError::NoMemory) => self.take(&PageRequest::new(count).align(align)),
-            result => result,
+        match self.frames.pop_any(count, align) {
+            Some(addr) => Ok(addr),
+            None => self.take(&PageRequest::new(count).align(align)),
         }
     }
 
@@ -224,7 +224,11 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     ///
     /// As there.
     pub fn alloc_pages_lowmem(&self, count: usize, align: usize) -> AllocResult<usize> {
-        self.allocate(&PageRequest::new(count).align(align).lowmem())
+        self.may_fail()?;
+        match self.frames.pop_low(count, align) {
+            Some(addr) => Ok(addr),
+            None => self.take(&PageRequest::new(count).align(align).lowmem()),
+        }
     }
 
     /// Frees pages. What was recorded at their allocation is what is freed; `count` has to agree.

@@ -3,6 +3,7 @@
 mod allocator_api;
 mod cache;
 mod hardening;
+mod reclaim;
 mod reentry;
 mod resize;
 mod rig;

@@ -11,7 +11,6 @@ use super::pass::Passes;
 use super::reclaim::Reclaim;
 use super::request::{Demand, PageRequest, align_order};
 use super::section::SectionRef;
-use super::slow::DRAINS_OF_A_TRY;
 use super::stack::{Group, Sharers, Slot, Stack};
 use super::turn::Turn;
 use super::zone::Zone;
@@ -121,11 +120,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     /// As there.
     #[inline]
     pub fn alloc_pages(&self, count: usize, align: usize) -> AllocResult<usize> {
-        // Every block has the alignments 0 and `PAGE_SIZE`.
-        if align & !PAGE_SIZE == 0
-            && let Some(slot) = Slot::exact(count)
-            && let Some(addr) = self.pop(slot)
-        {
+        if let Some(addr) = self.pop_any(count, align) {
             return Ok(addr);
         }
         match self.alloc_pages_slowly(count, align) {
@@ -150,10 +145,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     /// As `alloc_pages`.
     #[inline]
     pub fn alloc_pages_lowmem(&self, count: usize, align: usize) -> AllocResult<usize> {
-        if align & !PAGE_SIZE == 0
-            && let Some(slot) = Slot::exact(count)
-            && let Some(addr) = self.pop(slot.within(self.low_group()))
-        {
+        if let Some(addr) = self.pop_low(count, align) {
             return Ok(addr);
         }
         match self.alloc_lowmem_slowly(count, align) {
@@ -186,26 +178,6 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         Ok(addr)
     }
 
-    /// Like [`allocate`](Self::allocate), but never calls the reclaim callback and does not clear
-    /// memory: for a layer above that has caches of its own to empty first.
-    ///
-    /// # Errors
-    ///
-    /// As `allocate`.
-    #[inline]
-    pub fn try_allocate(&self, request: &PageRequest) -> AllocResult<usize> {
-        let demand = request.check::<PAGE_SIZE>()?;
-        match self
-            .stack_for(&demand)
-            .and_then(|stack| self.pop(stack.slot()))
-        {
-            Some(addr) => Ok(addr),
-            None => self
-                .allocate_or_drain(&demand, DRAINS_OF_A_TRY)
-                .map(|(addr, _)| addr),
-        }
-    }
-
     /// Allocates exactly the `count` pages at `addr`; see
     /// [`BuddyAllocator::alloc_pages_at`](super::BuddyAllocator::alloc_pages_at).
     ///
@@ -213,7 +185,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     ///
     /// As there.
     pub fn alloc_pages_at(&self, addr: usize, count: usize, align: usize) -> AllocResult<usize> {
-        Order::covering(count).ok_or(AllocError::InvalidParam)?;
+        let order = Order::covering(count).ok_or(AllocError::InvalidParam)?;
         align_order::<PAGE_SIZE>(align)?;
         if !addr.is_multiple_of(align.max(PAGE_SIZE)) {
             return Err(AllocError::InvalidParam);
@@ -224,13 +196,15 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             if section.closing.get() {
                 return Err(AllocError::NoMemory);
             }
-            tree.zones.allocate_at(section, pfn, count)
+            tree.zones.allocate_at(section, pfn, count)?;
+            Ok(tree.zones.pressure(section.zone(), order))
         };
         // Pages in a cache are free too, but only a drain gives back these particular ones.
-        take().or_else(|error| match error {
+        let pressure = take().or_else(|error| match error {
             AllocError::NoMemory if self.drain_all() != 0 => take(),
             error => Err(error),
         })?;
+        self.tell(pressure);
         Ok(addr)
     }
 
@@ -272,6 +246,27 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     #[inline]
     fn low_group(&self) -> Group {
         Group::of_low(self.shared.has_normal.load(Ordering::Relaxed))
+    }
+
+    /// What [`alloc_pages`](Self::alloc_pages) usually does: takes a block of just so many pages from this CPU's cache.
+    #[inline(always)]
+    pub(crate) fn pop_any(&self, count: usize, align: usize) -> Option<usize> {
+        self.pop_exact(count, align, Group::Any)
+    }
+
+    /// The same of [`alloc_pages_lowmem`](Self::alloc_pages_lowmem).
+    #[inline(always)]
+    pub(crate) fn pop_low(&self, count: usize, align: usize) -> Option<usize> {
+        self.pop_exact(count, align, self.low_group())
+    }
+
+    #[inline(always)]
+    fn pop_exact(&self, count: usize, align: usize, group: Group) -> Option<usize> {
+        // Every block has the alignments 0 and `PAGE_SIZE`.
+        if align & !PAGE_SIZE != 0 {
+            return None;
+        }
+        self.pop(Slot::exact(count)?.within(group))
     }
 
     /// Takes a block from this CPU's cache. Calls nothing, so that it costs its callers no

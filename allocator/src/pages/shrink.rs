@@ -57,11 +57,17 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         let more = new_count
             .checked_sub(pages)
             .ok_or(AllocError::InvalidParam)?;
-        match more {
-            0 => Ok(()),
-            _ if tree.closing == Some(section) => Err(AllocError::NoMemory),
-            _ => tree.zones.grow(section, pfn, pages, more),
+        let Some(order) = Order::covering(more) else {
+            return Ok(());
+        };
+        if tree.closing == Some(section) {
+            return Err(AllocError::NoMemory);
         }
+        tree.zones.grow(section, pfn, pages, more)?;
+        let pressure = tree.zones.pressure(section.zone(), order);
+        drop(tree);
+        self.tell(pressure);
+        Ok(())
     }
 
     /// Whether [`dealloc_pages`](Self::dealloc_pages) would take this.

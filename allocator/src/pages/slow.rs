@@ -21,7 +21,7 @@ use crate::{AllocError, AllocResult, Platform};
 const DRAINS: usize = 8;
 
 /// The same of one whose caller has more to drain before it tries again.
-pub(super) const DRAINS_OF_A_TRY: usize = 1;
+const DRAINS_OF_A_TRY: usize = 1;
 
 impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     /// Frees what is not of that memory that this CPU usually frees in: the usual way for low memory, and
@@ -104,9 +104,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         for round in 1..=ROUNDS {
             match result {
                 Ok((addr, pressure)) => {
-                    if let Some(request) = pressure {
-                        self.call_reclaim(&request);
-                    }
+                    self.tell(pressure);
                     return Ok(addr);
                 }
                 Err(AllocError::NoMemory) => {
@@ -220,10 +218,49 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         };
         match taken {
             Ok((section, pfn)) => {
-                let pressure = tree.zones.pressure(section.zone(), demand);
+                let pressure = tree.zones.pressure(section.zone(), demand.order);
                 Ok((section.addr::<PAGE_SIZE>(pfn), pressure))
             }
             Err(_) => Err(tree.arrivals),
+        }
+    }
+
+    /// Like [`allocate`](Self::allocate), but where there is nothing, it does not ask the reclaim callback, and it does not
+    /// clear memory: for a layer above that has caches of its own to empty first.
+    ///
+    /// # Errors
+    ///
+    /// As `allocate`.
+    pub fn try_allocate(&self, request: &PageRequest) -> AllocResult<usize> {
+        let (addr, pressure) = self.allocate_once(request)?;
+        self.tell(pressure);
+        Ok(addr)
+    }
+
+    /// The same for a caller that others wait for: of low memory, the callback is told by whoever allocates next.
+    pub(crate) fn try_allocate_quietly(&self, request: &PageRequest) -> AllocResult<usize> {
+        let (addr, pressure) = self.allocate_once(request)?;
+        if let Some(request) = pressure {
+            self.tree.0.lock().zones.keep_pressure(&request);
+        }
+        Ok(addr)
+    }
+
+    fn allocate_once(&self, request: &PageRequest) -> AllocResult<(usize, Option<ReclaimRequest>)> {
+        let demand = request.check::<PAGE_SIZE>()?;
+        let popped = self
+            .stack_for(&demand)
+            .and_then(|stack| self.pop(stack.slot()));
+        match popped {
+            Some(addr) => Ok((addr, None)),
+            None => self.allocate_or_drain(&demand, DRAINS_OF_A_TRY),
+        }
+    }
+
+    /// Tells the callback what there is to tell.
+    pub(super) fn tell(&self, pressure: Option<ReclaimRequest>) {
+        if let Some(request) = pressure {
+            self.call_reclaim(&request);
         }
     }
 

@@ -86,6 +86,13 @@ impl ZoneSections {
     pub(super) fn credit(&mut self, section: SectionRef, pages: usize) {
         self.free += pages;
         self.settle(section);
+        self.recover();
+    }
+
+    /// Where enough is free, the next fall below the low watermark is to be told.
+    #[inline]
+    pub(super) fn recover(&mut self) {
+        self.told &= self.free < self.watermarks.high;
     }
 
     /// Puts the section into the list that its largest block asks for.

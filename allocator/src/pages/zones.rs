@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 use super::frame::{Blocks, Order, Pfn};
 use super::index::SectionIndex;
 use super::node::{MAX_NODES, Node, NodeInfo};
-use super::reclaim::{ReclaimRequest, Watermarks};
+use super::reclaim::{ReclaimRequest, Urgency, Watermarks};
 use super::region::{Region, RegionReport};
 use super::request::Demand;
 use super::section::{Section, SectionRef};
@@ -147,18 +147,24 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
     }
 
     pub(crate) fn set_watermarks(&mut self, zone: Zone, watermarks: Watermarks) {
-        self.zones[zone.index()].watermarks = watermarks;
+        let sections = &mut self.zones[zone.index()];
+        sections.watermarks = watermarks;
+        sections.recover();
     }
 
     /// What the callback is to be told after an allocation from `zone`.
     #[inline]
-    pub(crate) fn pressure(&mut self, zone: Zone, demand: &Demand) -> Option<ReclaimRequest> {
+    pub(crate) fn pressure(&mut self, zone: Zone, order: Order) -> Option<ReclaimRequest> {
         let sections = &mut self.zones[zone.index()];
         if sections.free >= sections.watermarks.low {
-            sections.told &= sections.free < sections.watermarks.high;
             return None;
         }
-        sections.tell(zone, demand.order)
+        sections.tell(zone, order)
+    }
+
+    /// The callback was not told.
+    pub(crate) fn keep_pressure(&mut self, request: &ReclaimRequest) {
+        self.zones[request.zone.index()].told &= request.urgency != Urgency::Low;
     }
 
     /// Takes `count` pages for the allocator itself, from where they will not be in the way.

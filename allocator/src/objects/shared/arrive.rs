@@ -100,7 +100,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             return;
         }
         let count = Magazines::BYTES.div_ceil(PAGE_SIZE);
-        let Ok(addr) = frames.try_allocate(&PageRequest::new(count).exact()) else {
+        let Ok(addr) = frames.try_allocate_quietly(&PageRequest::new(count).exact()) else {
             cpu.patience.store(PATIENCE, Ordering::Relaxed);
             return;
         };

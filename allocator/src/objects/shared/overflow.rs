@@ -116,7 +116,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         if wanted > most {
             return false;
         }
-        let Ok(page) = frames.try_allocate(&PageRequest::new(1)) else {
+        let Ok(page) = frames.try_allocate_quietly(&PageRequest::new(1)) else {
             return false;
         };
         let unused = {

@@ -143,7 +143,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             return true;
         }
         let count = RING_BYTES.div_ceil(PAGE_SIZE);
-        let Ok(addr) = frames.try_allocate(&PageRequest::new(count).exact()) else {
+        let Ok(addr) = frames.try_allocate_quietly(&PageRequest::new(count).exact()) else {
             return false;
         };
         let fresh = NonNull::new(core::ptr::with_exposed_provenance_mut(addr));

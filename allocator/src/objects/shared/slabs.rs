@@ -34,7 +34,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         let known = self.descriptors.lock().take(class, base, id);
         let descriptor = match known {
             Some(descriptor) => descriptor,
-            None => match frames.try_allocate(&PageRequest::new(1)) {
+            None => match frames.try_allocate_quietly(&PageRequest::new(1)) {
                 Ok(page) => {
                     let mut descriptors = self.descriptors.lock();
                     // SAFETY: the page was just allocated for this.

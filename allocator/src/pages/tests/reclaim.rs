@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 use super::shared::{assert_recovered, free, take_all};
 use super::{GIB, Host, MIB, Memory};
-use crate::{AllocError, FrameAllocator, ReclaimRequest, Urgency, Watermarks, Zone};
+use crate::{AllocError, FrameAllocator, PageRequest, ReclaimRequest, Urgency, Watermarks, Zone};
 
 static CALLS: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
 static KEPT: std::sync::Mutex<Vec<usize>> = std::sync::Mutex::new(Vec::new());
@@ -67,4 +67,39 @@ fn the_callback_is_asked_before_an_allocation_fails() {
     assert_eq!(calls()[2], failing);
     all.iter().for_each(|addr| free(&RECLAIMED, *addr, 1));
     assert_recovered(&RECLAIMED);
+}
+
+#[test]
+fn what_a_quiet_allocation_does_not_tell_the_next_one_does() {
+    std::thread_local! {
+        static LOW: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+    let memory = Memory::new(8 * MIB);
+    let frames = super::shared::shared(&memory, GIB);
+    let marks = Watermarks {
+        min: 0,
+        low: 1500,
+        high: 2000,
+    };
+    frames.set_watermarks(Zone::Dma32, marks).unwrap();
+    frames.set_reclaim(Some(|request| {
+        assert_eq!(request.urgency, Urgency::Low);
+        LOW.set(LOW.get() + 1);
+        0
+    }));
+    // More than a CPU caches, so that the tree is asked each time.
+    let request = PageRequest::new(600);
+    let large = frames.try_allocate_quietly(&request.exact()).unwrap();
+    assert_eq!(LOW.get(), 0);
+    let more = frames.alloc_pages(128, 0).unwrap();
+    assert_eq!(LOW.get(), 1);
+    let last = frames.try_allocate(&PageRequest::new(128)).unwrap();
+    assert_eq!(LOW.get(), 1);
+    for (addr, count) in [(large, 600), (more, 128), (last, 128)] {
+        free(&frames, addr, count);
+    }
+    let large = frames.try_allocate(&request.exact()).unwrap();
+    assert_eq!(LOW.get(), 2);
+    free(&frames, large, 600);
+    assert_recovered(&frames);
 }

@@ -1,0 +1,105 @@
+//! Whom the callback hears of.
+
+use core::cell::RefCell;
+use std::vec::Vec;
+
+use super::{PAGE, Rig, layout};
+use crate::{AllocError, PageRequest, ReclaimRequest, SizeClass, Urgency, Watermarks, Zone};
+
+std::thread_local! {
+    static CALLS: RefCell<Vec<Urgency>> = const { RefCell::new(Vec::new()) };
+}
+
+fn note(request: &ReclaimRequest) -> usize {
+    CALLS.with_borrow_mut(|calls| calls.push(request.urgency));
+    0
+}
+
+fn calls(urgency: Urgency) -> usize {
+    CALLS.with_borrow(|calls| calls.iter().filter(|call| **call == urgency).count())
+}
+
+fn rig() -> Rig {
+    CALLS.take();
+    let rig = Rig::new(1024 * PAGE);
+    let marks = Watermarks {
+        min: 64,
+        low: 256,
+        high: 512,
+    };
+    let frames = rig.global.frames();
+    frames
+        .set_watermarks(Zone::Normal, marks)
+        .expect("in order");
+    frames.set_reclaim(Some(note));
+    rig
+}
+
+#[test]
+fn whatever_takes_pages_tells_of_low_memory_once_and_of_little_each_time() {
+    type Take = fn(&Rig) -> Result<(), AllocError>;
+    let ways: [Take; 4] = [
+        |rig| rig.global.alloc(layout(2048, 8)).map(|_| ()),
+        |rig| rig.global.alloc(layout(8 * PAGE, 8)).map(|_| ()),
+        |rig| rig.global.alloc_pages(1, 0).map(|_| ()),
+        |rig| rig.global.allocate(&PageRequest::new(3)).map(|_| ()),
+    ];
+    for take in ways {
+        let rig = rig();
+        let frames = rig.global.frames();
+        let free = || frames.buddyinfo().zone(Zone::Normal).free_pages;
+        while free() >= 256 {
+            assert_eq!(calls(Urgency::Low), 0);
+            take(&rig).expect("there is memory");
+        }
+        assert_eq!(calls(Urgency::Low), 1);
+        while free() >= 64 {
+            assert_eq!(calls(Urgency::Min), 0);
+            take(&rig).expect("there is memory");
+        }
+        assert_ne!(calls(Urgency::Min), 0);
+        while take(&rig).is_ok() {
+            assert_eq!(calls(Urgency::Failing), 0);
+        }
+        assert_eq!(calls(Urgency::Low), 1);
+        assert_eq!(calls(Urgency::Failing), 1);
+    }
+}
+
+#[test]
+fn growing_where_it_is_tells_of_low_memory() {
+    let rig = rig();
+    let frames = rig.global.frames();
+    let addr = rig.global.alloc_pages(256, 0).expect("there is memory");
+    let free = frames.buddyinfo().zone(Zone::Normal).free_pages;
+    let marks = Watermarks {
+        min: 0,
+        low: free,
+        high: free,
+    };
+    frames
+        .set_watermarks(Zone::Normal, marks)
+        .expect("in order");
+    // SAFETY: the pages are the test's.
+    unsafe { frames.grow_pages(addr, 256, 300) }.expect("all else is free");
+    assert_eq!(calls(Urgency::Low), 1);
+}
+
+#[test]
+fn pages_behind_free_objects_are_used_before_the_callback_is_asked() {
+    let rig = rig();
+    let objects: Vec<_> = (0..1000)
+        .map(|_| rig.global.alloc(layout(2048, 8)).expect("there is memory"))
+        .collect();
+    for object in objects {
+        rig.free(object, layout(2048, 8)).expect("allocated above");
+    }
+    let slabs = || rig.global.slabinfo().class(SizeClass::Bytes2048).slabs;
+    assert_ne!(slabs(), 0);
+    CALLS.take();
+    while rig.global.alloc_pages(1, 0).is_ok() {
+        assert_eq!(calls(Urgency::Failing), 0);
+    }
+    assert_eq!(calls(Urgency::Failing), 1);
+    assert_eq!(slabs(), 0);
+}
