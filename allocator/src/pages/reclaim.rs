@@ -6,7 +6,8 @@ use super::zone::Zone;
 /// Free pages of a zone at which something happens. Nothing is refused because of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Watermarks {
-    /// Below this, every allocation that takes pages out of the zone's trees calls the callback.
+    /// Below this, every allocation that takes pages out of the zone's trees calls the callback. (Those for the
+    /// allocator's own state leave it to the next one.)
     pub min: usize,
     /// When the free pages fall below this, the callback is called once.
     pub low: usize,

@@ -244,7 +244,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
 
     /// Where memory below 4 GiB is cached: without memory above, all is low memory.
     #[inline]
-    fn low_group(&self) -> Group {
+    pub(super) fn low_group(&self) -> Group {
         Group::of_low(self.shared.has_normal.load(Ordering::Relaxed))
     }
 

@@ -29,10 +29,13 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     #[cold]
     #[inline(never)]
     pub(super) fn free_elsewhere(&self, addr: usize, count: usize) -> AllocResult {
-        match Slot::exact(count) {
-            Some(slot) if self.push(addr, slot.within(Group::Low)) => Ok(()),
-            _ => self.free_slowly(addr, count),
+        if self.low_group() == Group::Low
+            && let Some(slot) = Slot::exact(count)
+            && self.push(addr, slot.within(Group::Low))
+        {
+            return Ok(());
         }
+        self.free_slowly(addr, count)
     }
 
     /// The rest of the ways to free, and all errors.
