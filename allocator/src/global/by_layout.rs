@@ -42,10 +42,18 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     /// Allocates for a layout that is not a usual one. Not inlined, for the same reason.
     #[inline(never)]
     fn alloc_unusual(&self, layout: Layout) -> Outcome {
-        outcome(match SizeClass::from_layout(layout) {
-            Some(class) => self.objects.alloc(&self.frames, class),
-            None => self.alloc_large(&large_request::<PAGE_SIZE>(layout)),
-        })
+        if let Some(class) = SizeClass::from_layout(layout) {
+            return outcome(self.objects.alloc(&self.frames, class));
+        }
+        let pages = large_pages::<PAGE_SIZE>(layout.size());
+        // A block is aligned to its size.
+        if layout.align() <= pages * PAGE_SIZE
+            && let Some(addr) = self.frames.pop_any(pages, 0)
+        {
+            let pages = core::ptr::with_exposed_provenance_mut(addr);
+            return (NonNull::new(pages), Lack::NoMemory);
+        }
+        outcome(self.alloc_large(&large_request::<PAGE_SIZE>(layout)))
     }
 
     /// [`dealloc`](Self::dealloc) of an object with a usual layout that this CPU's magazine takes; else returns
