@@ -258,21 +258,36 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
 
     fn take(&self, request: &PageRequest) -> AllocResult<usize> {
         match self.frames.try_allocate(request) {
-            Err(AllocError::NoMemory) => {
-                self.objects.drain(&self.frames, true);
-                self.objects.trim(&self.frames);
-                self.frames.allocate(request)
-            }
-            Ok(addr) if request.zeroed => {
-                let pages = request.check::<PAGE_SIZE>()?.count;
-                let start = core::ptr::with_exposed_provenance_mut::<u8>(addr);
-                // SAFETY: these pages were just allocated, and their provenance was exposed when
-                // their section was added.
-                unsafe { start.write_bytes(0, pages * PAGE_SIZE) };
-                Ok(addr)
+            Err(AllocError::NoMemory) => {}
+            result => return Self::cleared(result?, request),
+        }
+        self.drain_objects();
+        match self.frames.allocate(request) {
+            // What the callback has freed may be objects.
+            Err(AllocError::NoMemory) if self.frames.has_reclaim() => {
+                self.drain_objects();
+                Self::cleared(self.frames.try_allocate(request)?, request)
             }
             result => result,
         }
+    }
+
+    /// Clears what was allocated, if the request says so.
+    fn cleared(addr: usize, request: &PageRequest) -> AllocResult<usize> {
+        if request.zeroed {
+            let pages = request.check::<PAGE_SIZE>()?.count;
+            let start = core::ptr::with_exposed_provenance_mut::<u8>(addr);
+            // SAFETY: these pages were just allocated, and their provenance was exposed when
+            // their section was added.
+            unsafe { start.write_bytes(0, pages * PAGE_SIZE) };
+        }
+        Ok(addr)
+    }
+
+    /// Brings every page that no live object needs back to the pages; returns how many.
+    fn drain_objects(&self) -> usize {
+        let slabs = self.objects.drain(&self.frames, true);
+        slabs + self.objects.trim(&self.frames)
     }
 
     /// Makes the `nth` allocation of this allocator from now on fail with `NoMemory`: 1 is the next one,
@@ -317,10 +332,9 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     /// are empty, and of a slab whose objects have 256 bytes or more each 8 KiB that none of its live
     /// objects lies in.
     pub fn drain(&self) -> usize {
-        let slabs = self.objects.drain(&self.frames, true);
-        let pieces = self.objects.trim(&self.frames);
+        let given = self.drain_objects();
         self.frames.drain_all();
-        slabs + pieces
+        given
     }
 }
 

@@ -79,8 +79,8 @@ const _: () = assert!(size_of::<usize>() != 8 || size_of::<CpuPages>() <= 8192);
 // change; what all of them lead to may be used from any CPU.
 unsafe impl Sync for CpuPages {}
 
-// The lock comes first, and in that its presence.
-impl PerCpu for CpuPages {}
+// SAFETY: the lock comes first, and in that its presence.
+unsafe impl PerCpu for CpuPages {}
 
 impl CpuPages {
     /// Makes the caches of a CPU, empty.

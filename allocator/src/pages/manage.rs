@@ -349,7 +349,9 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
 
     /// Registers the function that gives memory back, or none.
     pub fn set_reclaim(&self, reclaim: Option<Reclaim>) {
-        self.tree.0.lock().reclaim = reclaim;
+        let mut tree = self.tree.0.lock();
+        tree.reclaim = reclaim;
+        tree.zones.forget_told();
     }
 
     /// The watermarks of a zone.

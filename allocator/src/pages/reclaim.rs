@@ -46,7 +46,7 @@ pub enum Urgency {
 pub struct ReclaimRequest {
     /// How badly.
     pub urgency: Urgency,
-    /// The order of the allocation.
+    /// The order of the allocation, or of what it grows by.
     pub order: usize,
     /// Pages that would do: for the allocation, or up to the `high` watermark.
     pub pages: usize,

@@ -27,8 +27,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     /// Puts a block into this CPU's cache where [`push`](Self::push) did not because of the address or the count.
     pub(super) fn free_to_cache(&self, addr: usize, count: usize, stack: Stack) -> bool {
         let pushed = self.with_own(|cpu, held| {
-            let is_tried = count == stack.order().pages()
-                && held.recents.group_of::<PAGE_SIZE>(addr).is_some();
+            let is_tried = count == stack.order().pages() && self.usual_group(held, addr).is_some();
             !is_tried && self.push_to(cpu, held, addr, stack)
         });
         pushed.unwrap_or(false)

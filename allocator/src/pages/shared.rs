@@ -50,6 +50,8 @@ pub(super) struct Shared {
     pub(super) cpus: CpuTable<CpuPages>,
     /// How many contexts on CPUs without caches have pages on their way from a cache to the tree.
     pub(super) strangers: AtomicUsize,
+    /// One of them is in the reclaim callback.
+    pub(super) reclaiming: AtomicBool,
     /// Drains on behalf of allocations that would fail.
     pub(super) passes: Passes,
     /// Blocks in caches whose state was not what it had to be.
@@ -98,6 +100,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
                 nodes: AtomicU8::new(0),
                 cpus: CpuTable::new(),
                 strangers: AtomicUsize::new(0),
+                reclaiming: AtomicBool::new(false),
                 passes: Passes::new(),
                 corrupted: AtomicUsize::new(0),
             },
@@ -162,10 +165,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     #[inline]
     pub fn allocate(&self, request: &PageRequest) -> AllocResult<usize> {
         let demand = request.check::<PAGE_SIZE>()?;
-        let popped = self
-            .stack_for(&demand)
-            .and_then(|stack| self.pop(stack.slot()));
-        let addr = match popped {
+        let addr = match self.pop_for(&demand) {
             Some(addr) => addr,
             None => self.allocate_or_reclaim(&demand)?,
         };
@@ -251,38 +251,53 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     /// What [`alloc_pages`](Self::alloc_pages) usually does: takes a block of just so many pages from this CPU's cache.
     #[inline(always)]
     pub(crate) fn pop_any(&self, count: usize, align: usize) -> Option<usize> {
-        self.pop_exact(count, align, Group::Any)
+        self.pop_exact(count, align, || Group::Any)
     }
 
     /// The same of [`alloc_pages_lowmem`](Self::alloc_pages_lowmem).
     #[inline(always)]
     pub(crate) fn pop_low(&self, count: usize, align: usize) -> Option<usize> {
-        self.pop_exact(count, align, self.low_group())
+        self.pop_exact(count, align, || self.low_group())
     }
 
     #[inline(always)]
-    fn pop_exact(&self, count: usize, align: usize, group: Group) -> Option<usize> {
+    fn pop_exact(
+        &self,
+        count: usize,
+        align: usize,
+        group: impl FnOnce() -> Group,
+    ) -> Option<usize> {
         // Every block has the alignments 0 and `PAGE_SIZE`.
         if align & !PAGE_SIZE != 0 {
             return None;
         }
-        self.pop(Slot::exact(count)?.within(group))
+        let slot = Slot::exact(count)?;
+        self.pop(|| Some(slot.within(group())))
+    }
+
+    /// Takes a block that serves the demand from this CPU's cache.
+    #[inline]
+    pub(super) fn pop_for(&self, demand: &Demand) -> Option<usize> {
+        self.pop(|| Some(self.stack_for(demand)?.slot()))
     }
 
     /// Takes a block from this CPU's cache. Calls nothing, so that it costs its callers no
     /// registers: a block in the wrong state is left for [`pop_slowly`](Self::pop_slowly).
+    ///
+    /// Asks where from inside the turn: until it is over, no block comes onto a stack, as one that is not low might
+    /// when the first such memory is added.
     #[inline(always)]
-    pub(super) fn pop(&self, slot: Slot) -> Option<usize> {
+    fn pop(&self, slot: impl FnOnce() -> Option<Slot>) -> Option<usize> {
         let _pinned = Pinned::<P>::new();
         let own = self.shared.cpus.own_or_absent::<P>();
         // SAFETY: this is the CPU of that state, and it is pinned.
-        unsafe { Turn::begin(own) }?.pop(slot)
+        unsafe { Turn::begin(own) }?.pop(slot()?)
     }
 
-    /// As [`pop`](Self::pop), and a block in the wrong state is dropped and reported.
-    pub(super) fn pop_slowly(&self, stack: Stack) -> Option<usize> {
-        let entry = self.with_own(|cpu, held| cpu.pop(held, stack))??;
-        self.take_out(entry, stack.order())
+    /// As [`pop_for`](Self::pop_for), and a block in the wrong state is dropped and reported.
+    pub(super) fn pop_slowly(&self, demand: &Demand) -> Option<usize> {
+        let entry = self.with_own(|cpu, held| cpu.pop(held, self.stack_for(demand)?))??;
+        self.take_out(entry, demand.order)
     }
 
     /// Makes a block that was popped from a cache an allocated one.
@@ -320,8 +335,16 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     /// The stacks that a block of this CPU belongs on, if the CPU knows the section of `addr`, or does now.
     #[inline]
     pub(super) fn known_group(&self, held: &mut Held, addr: usize) -> Option<Group> {
-        let known = held.recents.group_of::<PAGE_SIZE>(addr);
+        let known = self.usual_group(held, addr);
         known.or_else(|| self.learn(held, addr))
+    }
+
+    /// The stacks that the usual way puts a block on, if the CPU knows its section. (It may have learnt that it is low just
+    /// before there was no other memory any more: then it does not.)
+    #[inline]
+    pub(super) fn usual_group(&self, held: &Held, addr: usize) -> Option<Group> {
+        let known = held.recents.group_of::<PAGE_SIZE>(addr)?;
+        (known == Group::Any || self.low_group() == known).then_some(known)
     }
 
     /// Lets this CPU know the section of `addr`, if there is one.

@@ -23,6 +23,13 @@ const DRAINS: usize = 8;
 /// The same of one whose caller has more to drain before it tries again.
 const DRAINS_OF_A_TRY: usize = 1;
 
+/// What the callback is to hear of.
+#[derive(Clone, Copy)]
+pub(super) enum Tell {
+    All,
+    Nothing,
+}
+
 impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     /// Frees what is not of that memory that this CPU usually frees in: the usual way for low memory, and
     /// then the rest.
@@ -88,7 +95,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     #[cold]
     #[inline(never)]
     pub(super) fn allocate_or_reclaim(&self, demand: &Demand) -> AllocResult<usize> {
-        match self.allocate_or_drain(demand, DRAINS) {
+        match self.allocate_or_drain(demand, DRAINS, Tell::All) {
             Ok((addr, None)) => Ok(addr),
             result => self.reclaim_or_return(demand, result),
         }
@@ -118,7 +125,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
                 }
                 Err(error) => return Err(error),
             }
-            result = self.allocate_or_drain(demand, DRAINS);
+            result = self.allocate_or_drain(demand, DRAINS, Tell::All);
         }
         Err(AllocError::NoMemory)
     }
@@ -129,17 +136,18 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         &self,
         demand: &Demand,
         most: usize,
+        tell: Tell,
     ) -> AllocResult<(usize, Option<ReclaimRequest>)> {
         let stack = self.stack_for(demand);
         if let Some(stack) = stack
             && self.has_cached(stack)
-            && let Some(addr) = self.pop_slowly(stack)
+            && let Some(addr) = self.pop_slowly(demand)
         {
             return Ok((addr, None));
         }
-        match self.allocate_from_tree(demand, stack) {
+        match self.allocate_from_tree(demand, stack, tell) {
             Ok(taken) => Ok(taken),
-            Err(arrivals) => self.drain_and_allocate(demand, stack, most, arrivals),
+            Err(arrivals) => self.drain_and_allocate(demand, stack, most, tell, arrivals),
         }
     }
 
@@ -151,12 +159,13 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         demand: &Demand,
         stack: Option<Stack>,
         most: usize,
+        tell: Tell,
         mut arrivals: usize,
     ) -> AllocResult<(usize, Option<ReclaimRequest>)> {
         for _ in 0..most {
             self.drain_together();
             self.wait_for_moving();
-            match self.allocate_from_tree(demand, stack) {
+            match self.allocate_from_tree(demand, stack, tell) {
                 Ok(taken) => return Ok(taken),
                 // Nothing has come since the last look: nothing will.
                 Err(now) if now == arrivals => break,
@@ -206,6 +215,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         &self,
         demand: &Demand,
         stack: Option<Stack>,
+        tell: Tell,
     ) -> Result<(usize, Option<ReclaimRequest>), usize> {
         let mut tree = self.tree.0.lock();
         let tree = &mut *tree;
@@ -221,7 +231,10 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         };
         match taken {
             Ok((section, pfn)) => {
-                let pressure = tree.zones.pressure(section.zone(), demand.order);
+                let pressure = match tell {
+                    Tell::All => tree.zones.pressure(section.zone(), demand.order),
+                    Tell::Nothing => None,
+                };
                 Ok((section.addr::<PAGE_SIZE>(pfn), pressure))
             }
             Err(_) => Err(tree.arrivals),
@@ -235,29 +248,23 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     ///
     /// As `allocate`.
     pub fn try_allocate(&self, request: &PageRequest) -> AllocResult<usize> {
-        let (addr, pressure) = self.allocate_once(request)?;
+        self.allocate_once(request, Tell::All)
+    }
+
+    /// The same for a caller that is pinned or frees something: of low memory, the callback is told by whoever
+    /// allocates next.
+    pub(crate) fn try_allocate_quietly(&self, request: &PageRequest) -> AllocResult<usize> {
+        self.allocate_once(request, Tell::Nothing)
+    }
+
+    fn allocate_once(&self, request: &PageRequest, tell: Tell) -> AllocResult<usize> {
+        let demand = request.check::<PAGE_SIZE>()?;
+        if let Some(addr) = self.pop_for(&demand) {
+            return Ok(addr);
+        }
+        let (addr, pressure) = self.allocate_or_drain(&demand, DRAINS_OF_A_TRY, tell)?;
         self.tell(pressure);
         Ok(addr)
-    }
-
-    /// The same for a caller that others wait for: of low memory, the callback is told by whoever allocates next.
-    pub(crate) fn try_allocate_quietly(&self, request: &PageRequest) -> AllocResult<usize> {
-        let (addr, pressure) = self.allocate_once(request)?;
-        if let Some(request) = pressure {
-            self.tree.0.lock().zones.keep_pressure(&request);
-        }
-        Ok(addr)
-    }
-
-    fn allocate_once(&self, request: &PageRequest) -> AllocResult<(usize, Option<ReclaimRequest>)> {
-        let demand = request.check::<PAGE_SIZE>()?;
-        let popped = self
-            .stack_for(&demand)
-            .and_then(|stack| self.pop(stack.slot()));
-        match popped {
-            Some(addr) => Ok((addr, None)),
-            None => self.allocate_or_drain(&demand, DRAINS_OF_A_TRY),
-        }
     }
 
     /// Tells the callback what there is to tell.
@@ -273,14 +280,18 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             return 0;
         };
         let cpu = self.shared.cpus.get(P::cpu_id());
-        if cpu.is_some_and(|cpu| cpu.reclaiming.swap(true, Ordering::Acquire)) {
+        let reclaiming = cpu.map_or(&self.shared.reclaiming, |cpu| &cpu.reclaiming);
+        if reclaiming.swap(true, Ordering::Acquire) {
             return 0;
         }
         let freed = reclaim(request);
-        if let Some(cpu) = cpu {
-            cpu.reclaiming.store(false, Ordering::Release);
-        }
+        reclaiming.store(false, Ordering::Release);
         freed
+    }
+
+    /// Is there a callback to ask?
+    pub(crate) fn has_reclaim(&self) -> bool {
+        self.tree.0.lock().reclaim.is_some()
     }
 
     /// Gives this CPU its caches, if it has none yet and there is memory.

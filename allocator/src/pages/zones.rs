@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 use super::frame::{Blocks, Order, Pfn};
 use super::index::SectionIndex;
 use super::node::{MAX_NODES, Node, NodeInfo};
-use super::reclaim::{ReclaimRequest, Urgency, Watermarks};
+use super::reclaim::{ReclaimRequest, Watermarks};
 use super::region::{Region, RegionReport};
 use super::request::Demand;
 use super::section::{Section, SectionRef};
@@ -162,9 +162,11 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         sections.tell(zone, order)
     }
 
-    /// The callback was not told.
-    pub(crate) fn keep_pressure(&mut self, request: &ReclaimRequest) {
-        self.zones[request.zone.index()].told &= request.urgency != Urgency::Low;
+    /// There is a callback that was told nothing yet.
+    pub(crate) fn forget_told(&mut self) {
+        for sections in &mut self.zones {
+            sections.told = false;
+        }
     }
 
     /// Takes `count` pages for the allocator itself, from where they will not be in the way.

@@ -9,8 +9,12 @@ use crate::Platform;
 /// Machines of at most this many CPUs have the pointers in the table itself.
 const NEAR: usize = 64;
 
-/// What there is one of for every CPU that has called. A [`Presence`] comes first in it.
-pub(crate) trait PerCpu: Sized {
+/// What there is one of for every CPU that has called.
+///
+/// # Safety
+///
+/// It begins with a [`Presence`].
+pub(crate) unsafe trait PerCpu: Sized {
     /// Stands in the table for that of a CPU that has not: [nothing but a presence](Presence::ABSENT).
     const ABSENT: *const Self = Presence::ABSENT.cast();
 }
@@ -141,30 +145,43 @@ unsafe fn far_entry<'a, T>(far: NonNull<AtomicPtr<T>>, cpu: usize) -> &'a Atomic
 mod tests {
     use super::*;
 
-    static ABSENT: u32 = 0;
-
-    impl PerCpu for u32 {
-        const ABSENT: *const Self = &raw const ABSENT;
+    #[repr(C)]
+    struct State {
+        presence: Presence,
+        number: u32,
     }
+
+    impl State {
+        fn new(number: u32) -> Self {
+            let presence = Presence::outside();
+            Self { presence, number }
+        }
+    }
+
+    // SAFETY: it does.
+    unsafe impl PerCpu for State {}
 
     #[test]
     fn a_table_serves_cpus_beyond_its_own_room() {
-        let table = CpuTable::<u32>::new();
-        let mut states = [1, 2];
+        let table = CpuTable::<State>::new();
+        let mut states = [1, 2].map(State::new);
         let [first, second] = &mut states;
         let mut far = [0_usize; 256];
         assert!(!table.lacks_far(64) && table.lacks_far(256));
-        assert_eq!(CpuTable::<u32>::far_bytes(256), size_of_val(&far));
-        assert_eq!(CpuTable::<u32>::far_bytes(64), 0);
-        assert_eq!(table.get(255), None);
+        assert_eq!(CpuTable::<State>::far_bytes(256), size_of_val(&far));
+        assert_eq!(CpuTable::<State>::far_bytes(64), 0);
+        assert!(table.get(255).is_none());
         // SAFETY: the arrays outlive the table's use.
         unsafe { table.install_far(NonNull::from(&mut far).cast(), 256) };
         // SAFETY: as above.
         unsafe { table.install(3, NonNull::from(first)) };
         // SAFETY: as above.
         unsafe { table.install(255, NonNull::from(second)) };
-        let all: std::vec::Vec<_> = table.iter(256).map(|(cpu, state)| (cpu, *state)).collect();
-        assert_eq!(all, [(3, 1), (255, 2)]);
-        assert_eq!(table.get(4), None);
+        let all = table.iter(256).map(|(cpu, state)| {
+            assert!(!state.presence.is_inside());
+            (cpu, state.number)
+        });
+        assert!(all.eq([(3, 1), (255, 2)]));
+        assert!(table.get(4).is_none());
     }
 }

@@ -50,7 +50,8 @@ pub(super) struct CpuState<P: Platform> {
     pub(super) used: loom::cell::UnsafeCell<()>,
 }
 
-impl<P: Platform> PerCpu for CpuState<P> {}
+// SAFETY: its presence comes first.
+unsafe impl<P: Platform> PerCpu for CpuState<P> {}
 
 const CLAIMED: *mut Magazines = core::ptr::without_provenance_mut(1);
 

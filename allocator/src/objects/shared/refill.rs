@@ -59,7 +59,18 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             }
         }
         // The last resort: the owner of the pages asks its reclaim callback.
-        let base = frames.allocate(&slab)?;
+        let base = match frames.allocate(&slab) {
+            // What it has freed may be objects.
+            Err(AllocError::NoMemory) if frames.has_reclaim() => {
+                self.drain(frames, true);
+                if let Some(object) = self.take_anywhere(frames, class) {
+                    return Ok(hand_out::<P>(object));
+                }
+                self.trim(frames);
+                frames.try_allocate(&slab)
+            }
+            result => result,
+        }?;
         self.add_slab(frames, class, base)?;
         self.take_anywhere(frames, class)
             .map(hand_out::<P>)

@@ -100,6 +100,26 @@ fn what_a_quiet_allocation_does_not_tell_the_next_one_does() {
     }
     let large = frames.try_allocate(&request.exact()).unwrap();
     assert_eq!(LOW.get(), 2);
+    // A callback that is new has heard of nothing, and given pages are pages as well.
+    let is_low = |request: &ReclaimRequest| {
+        assert_eq!(request.urgency, Urgency::Low);
+        LOW.set(LOW.get() + 1);
+        0
+    };
+    frames.set_reclaim(Some(is_low));
+    let given = frames.alloc_pages(128, 0).unwrap();
+    assert_eq!(LOW.get(), 3);
     free(&frames, large, 600);
+    free(&frames, given, 128);
+    let low = frames.buddyinfo().zone(Zone::Dma32).free_pages;
+    let marks = Watermarks {
+        low,
+        high: low,
+        ..marks
+    };
+    frames.set_watermarks(Zone::Dma32, marks).unwrap();
+    assert_eq!(frames.alloc_pages_at(given, 128, 0), Ok(given));
+    assert_eq!(LOW.get(), 4);
+    free(&frames, given, 128);
     assert_recovered(&frames);
 }

@@ -1,5 +1,6 @@
 //! The shared allocator, one step at a time.
 
+use core::sync::atomic::Ordering;
 use std::vec::Vec;
 
 use super::{Cpu, GIB, Host, KIB, MIB, Memory, PAGE};
@@ -208,6 +209,24 @@ fn low_memory_is_cached_apart_and_as_fast() {
     for addr in lowmem {
         free(&frames, addr, 1);
     }
+    assert_recovered(&frames);
+}
+
+#[test]
+fn a_section_that_was_low_is_cached_like_any_other_where_there_is_nothing_else() {
+    let memory = Memory::new(64 * MIB);
+    let frames = shared(&memory, GIB);
+    // As if the other memory had gone after this CPU had been made to forget, and learnt again.
+    frames.shared.has_normal.store(true, Ordering::Relaxed);
+    let block = frames.alloc_pages_lowmem(1, 0).unwrap();
+    free(&frames, block, 1);
+    frames.shared.has_normal.store(false, Ordering::Relaxed);
+    for _ in 0..100 {
+        let block = frames.alloc_pages_lowmem(1, 0).unwrap();
+        free(&frames, block, 1);
+    }
+    let info = frames.cpu_info(0).unwrap();
+    assert!(info.refills <= 2, "{}", info.refills);
     assert_recovered(&frames);
 }
 
