@@ -220,6 +220,7 @@ pub(crate) struct OwnerGuard<'a, T, G, S, const N: usize> {
     // Before the visit: it is to be gone when that is over.
     #[cfg(loom)]
     value: loom::cell::MutPtr<T>,
+    #[cfg_attr(loom, expect(dead_code, reason = "held, not read"))]
     visit: Visit<'a, T, G, S, N>,
 }
 
