@@ -257,30 +257,26 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     }
 
     fn take(&self, request: &PageRequest) -> AllocResult<usize> {
-        match self.frames.try_allocate(request) {
+        match self.try_cleared(request) {
             Err(AllocError::NoMemory) => {}
-            result => return Self::cleared(result?, request),
+            result => return result,
         }
         self.drain_objects();
         match self.frames.allocate(request) {
             // What the callback has freed may be objects.
             Err(AllocError::NoMemory) if self.frames.has_reclaim() => {
                 self.drain_objects();
-                Self::cleared(self.frames.try_allocate(request)?, request)
+                self.try_cleared(request)
             }
             result => result,
         }
     }
 
-    /// Clears what was allocated, if the request says so.
-    fn cleared(addr: usize, request: &PageRequest) -> AllocResult<usize> {
-        if request.zeroed {
-            let pages = request.check::<PAGE_SIZE>()?.count;
-            let start = core::ptr::with_exposed_provenance_mut::<u8>(addr);
-            // SAFETY: these pages were just allocated, and their provenance was exposed when
-            // their section was added.
-            unsafe { start.write_bytes(0, pages * PAGE_SIZE) };
-        }
+    /// Allocates what is there without asking for it, cleared if the request says so.
+    fn try_cleared(&self, request: &PageRequest) -> AllocResult<usize> {
+        let addr = self.frames.try_allocate(request)?;
+        // SAFETY: these pages were just allocated.
+        unsafe { self.frames.clear_if_asked(addr, request) };
         Ok(addr)
     }
 

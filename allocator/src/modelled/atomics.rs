@@ -106,19 +106,13 @@ macro_rules! atomics {
         }
     };
     (@@ $value:ty, compare_exchange) => {
-        pub(crate) fn compare_exchange(
-            &self,
-            current: $value,
-            new: $value,
-            success: Ordering,
-            failure: Ordering,
-        ) -> Result<$value, $value> {
-            point();
-            self.0.compare_exchange(current, new, success, failure)
-        }
+        atomics! { @@@ $value, compare_exchange }
     };
     (@@ $value:ty, compare_exchange_weak) => {
-        pub(crate) fn compare_exchange_weak(
+        atomics! { @@@ $value, compare_exchange_weak }
+    };
+    (@@@ $value:ty, $operation:ident) => {
+        pub(crate) fn $operation(
             &self,
             current: $value,
             new: $value,
@@ -126,7 +120,7 @@ macro_rules! atomics {
             failure: Ordering,
         ) -> Result<$value, $value> {
             point();
-            self.0.compare_exchange_weak(current, new, success, failure)
+            self.0.$operation(current, new, success, failure)
         }
     };
     (@@ $value:ty, $operation:ident) => {

@@ -169,13 +169,25 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             Some(addr) => addr,
             None => self.allocate_or_reclaim(&demand)?,
         };
-        if request.zeroed {
+        // SAFETY: these pages are nobody's but the caller's to be.
+        unsafe { self.clear_if_asked(addr, request) };
+        Ok(addr)
+    }
+
+    /// Clears pages that were allocated for a request, if it says so.
+    ///
+    /// # Safety
+    ///
+    /// They are nobody's but the caller's.
+    #[inline]
+    pub(crate) unsafe fn clear_if_asked(&self, addr: usize, request: &PageRequest) {
+        if request.zeroed
+            && let Ok(demand) = request.check::<PAGE_SIZE>()
+        {
             let start = core::ptr::with_exposed_provenance_mut::<u8>(addr);
-            // SAFETY: these pages of a section, whose memory was exposed when it was added, are
-            // nobody's but the caller's to be.
+            // SAFETY: the memory of a section was exposed when it was added; the caller has these pages of it.
             unsafe { start.write_bytes(0, demand.count * PAGE_SIZE) };
         }
-        Ok(addr)
     }
 
     /// Allocates exactly the `count` pages at `addr`; see

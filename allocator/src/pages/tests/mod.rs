@@ -6,6 +6,7 @@ mod conformance;
 mod deadline;
 mod defects;
 mod exhaustion;
+mod low_memory;
 mod memory;
 mod model;
 mod nodes;
