@@ -9,7 +9,8 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering}
 use super::entry::{Entry, cached};
 use super::lane::{Bank, LANES, Lane, blank};
 use super::recent::Recents;
-use super::stack::{BASES, BY_USE, ENTRIES, Group, STACKS, Share, Stack, VACANT};
+use super::share::Share;
+use super::stack::{BASES, BY_USE, ENTRIES, Group, STACKS, Stack, VACANT};
 use super::state::PageState;
 use crate::percpu::{BiasedLock, Claim, OwnerGuard, PerCpu};
 
@@ -152,7 +153,7 @@ impl CpuPages {
     /// Sets how many blocks this CPU may keep in a stack, and returns that.
     #[inline]
     pub(super) fn set_limit(&self, _held: &mut Held, stack: Stack, share: Share) -> u32 {
-        let limit = stack.limit(share);
+        let limit = share.blocks(stack);
         let end = self.base(stack).wrapping_add(limit as usize);
         // SAFETY: the caller has what is locked, and the limit is at most the stack's capacity.
         unsafe { self.lane(stack).set_end(end) };

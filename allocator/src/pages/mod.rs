@@ -42,6 +42,7 @@ mod refill;
 mod region;
 mod request;
 mod section;
+mod share;
 mod shared;
 mod shrink;
 mod slab_window;
