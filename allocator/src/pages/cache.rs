@@ -150,14 +150,13 @@ impl CpuPages {
         entries.wrapping_add(BASES[stack.index()] as usize)
     }
 
-    /// Sets how many blocks this CPU may keep in a stack, and returns that.
+    /// Sets how many blocks this CPU may keep in a stack.
     #[inline]
-    pub(super) fn set_limit(&self, _held: &mut Held, stack: Stack, share: Share) -> u32 {
-        let limit = share.blocks(stack);
+    pub(super) fn set_limit(&self, _held: &mut Held, stack: Stack, share: Share) {
+        let limit = share.kept(stack, self.count(stack));
         let end = self.base(stack).wrapping_add(limit as usize);
         // SAFETY: the caller has what is locked, and the limit is at most the stack's capacity.
         unsafe { self.lane(stack).set_end(end) };
-        limit
     }
 
     #[inline]

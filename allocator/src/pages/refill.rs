@@ -19,8 +19,9 @@ impl<const PAGE_SIZE: usize> Tree<PAGE_SIZE> {
     /// How much a stack of a CPU may hold now.
     #[inline]
     pub(super) fn share(&self) -> Share {
+        let zones = &self.zones;
         self.sharers
-            .share(self.zones.total_free(), self.zones.total_pages())
+            .share(zones.total_free(), zones.total_pages(), zones.high())
     }
 }
 
@@ -150,7 +151,8 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         let share = tree.share();
         // Interrupts are masked by the lock of the tree, so this CPU is pinned.
         self.with_own(|cpu, held| {
-            let limit = cpu.set_limit(held, stack, share);
+            cpu.set_limit(held, stack, share);
+            let limit = share.fetched(stack);
             if limit == 0 || cpu.count(stack) != 0 {
                 return None;
             }

@@ -2,31 +2,78 @@
 
 use super::stack::Stack;
 
-/// A stack of a CPU has at most this share of the free memory, divided by the number of CPUs: what
-/// is in caches does not merge.
-const SHARE: u64 = 16;
+/// The parts of the free memory that the stacks of all CPUs have for an order, in sixteenths.
+///
+/// What is in caches does not merge, and a block that was fetched and is not wanted keeps others from being merged, too.
+/// So a CPU fetches less than it keeps of what comes back, and either is little where little is free, or less than the
+/// zones' `high` watermarks together.
+const PARTS: u64 = 16;
 
-/// A CPU that is the only one keeps one block of at most this share of all memory, and at most so many pages, even where
+/// How many of these parts may be kept, and how many fetched.
+#[derive(Debug, Clone, Copy)]
+struct Parts {
+    kept: u64,
+    fetched: u64,
+}
+
+impl Parts {
+    /// While so many pages are free of so many.
+    #[inline]
+    const fn of(free: u64, managed: u64, is_short: bool) -> Self {
+        let (kept, fetched) = if is_short || free < managed / 4 {
+            (1, 1)
+        } else if free < managed / 2 {
+            (8, 2)
+        } else {
+            (8, 4)
+        };
+        Self { kept, fetched }
+    }
+}
+
+/// A CPU that is the only one has one block of at most this share of all memory, and at most so many pages, even where
 /// nothing is free: to have it given back takes no barrier.
 const LEAST: u64 = 16;
 const MOST_AT_LEAST: u64 = 64;
 
-/// What a CPU may have in its stacks, in pages.
+/// What a CPU may have in its stacks, as much as is free now.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Share {
-    /// In each stack.
-    each: u64,
-    /// In one block, however little is free.
-    least: u64,
+    /// Pages that are free, and in no cache.
+    free: u64,
+    managed: u64,
+    /// Less is free than the zones' `high` watermarks.
+    is_short: bool,
+    sharers: Sharers,
 }
 
 impl Share {
-    /// How many blocks a CPU may keep in a stack.
+    /// How many blocks a CPU may keep in a stack that has `count`.
     #[inline]
-    pub(super) fn blocks(self, stack: Stack) -> u32 {
-        let blocks = |pages: u64| u32::try_from(pages >> stack.order().log2()).unwrap_or(u32::MAX);
-        let least = blocks(self.least).min(1);
-        blocks(self.each).max(least).min(stack.capacity())
+    pub(super) fn kept(self, stack: Stack, count: usize) -> u32 {
+        // What is in the stack is free, too: else what is kept would make for less to keep.
+        let free = self.free + ((count as u64) << stack.order().log2());
+        self.blocks(
+            stack,
+            free * Parts::of(free, self.managed, self.is_short).kept,
+        )
+    }
+
+    /// How many blocks a CPU may have in a stack of which it has fetched them.
+    #[inline]
+    pub(super) fn fetched(self, stack: Stack) -> u32 {
+        let parts = Parts::of(self.free, self.managed, self.is_short);
+        self.blocks(stack, self.free * parts.fetched)
+    }
+
+    /// How many blocks of a stack's order one CPU has of so many parts of a page.
+    #[inline]
+    fn blocks(self, stack: Stack, parts: u64) -> u32 {
+        let log2 = stack.order().log2();
+        let blocks = u32::try_from(self.sharers.divide(parts) >> log2).unwrap_or(u32::MAX);
+        let least = (self.managed / LEAST).min(MOST_AT_LEAST);
+        let has_one = self.sharers.cpus == 1 && 1 << log2 <= least;
+        blocks.max(has_one.into()).min(stack.capacity())
     }
 }
 
@@ -34,7 +81,7 @@ impl Share {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sharers {
     cpus: u32,
-    /// What to multiply a number of pages with, in units of `1 / (1 << 32)`: no division each time.
+    /// What to multiply a number of parts with, in units of `1 / (1 << 32)`: no division each time.
     factor: u64,
 }
 
@@ -43,7 +90,7 @@ impl Sharers {
         let sharers = if cpus == 0 { 1 } else { cpus as u64 };
         Self {
             cpus,
-            factor: (1 << u32::BITS) / (SHARE * sharers),
+            factor: (1 << u32::BITS) / (PARTS * sharers),
         }
     }
 
@@ -51,18 +98,21 @@ impl Sharers {
         self.cpus
     }
 
-    /// The share of each when so many pages are free of so many.
+    /// How many pages are one CPU's of so many parts of a page.
     #[inline]
-    pub(super) fn share(self, free: usize, managed: usize) -> Share {
-        // The number of a frame has 32 bits, so the product has no more than 64.
-        let each = (free as u64 * self.factor) >> u32::BITS;
+    const fn divide(self, parts: u64) -> u64 {
+        // The number of a frame has 32 bits, so the product has no more than 63.
+        (parts * self.factor) >> u32::BITS
+    }
+
+    /// The share of each when so many pages are free of so many, where `high` are to be.
+    #[inline]
+    pub(super) const fn share(self, free: usize, managed: usize, high: usize) -> Share {
         Share {
-            each,
-            least: if self.cpus == 1 {
-                (managed as u64 / LEAST).min(MOST_AT_LEAST)
-            } else {
-                0
-            },
+            free: free as u64,
+            managed: managed as u64,
+            is_short: free < high,
+            sharers: self,
         }
     }
 }
@@ -72,35 +122,63 @@ mod tests {
     use super::super::frame::Order;
     use super::*;
 
-    /// How many blocks a CPU may keep of an order.
-    fn limit(order: u32, share: Share) -> u32 {
-        share.blocks(Stack::of(Order::new(order).unwrap(), false).unwrap())
+    fn stack(order: u32) -> Stack {
+        Stack::of(Order::new(order).unwrap(), false).unwrap()
+    }
+
+    /// The share of one of so many CPUs when so many of 16 MiB are free, 256 pages each.
+    fn of_16_mib(sixteenths: usize, cpus: u32) -> Share {
+        Sharers::new(cpus).share(sixteenths << 8, 1 << 12, 0)
     }
 
     #[test]
-    fn a_cpu_keeps_a_small_share_of_what_is_free_in_each_stack() {
-        let limit = |order, pages, cpus| limit(order, Sharers::new(cpus).share(pages, 0));
-        // 16 MiB: nothing of 2 MiB, some single pages.
-        assert_eq!((limit(9, 1 << 12, 1), limit(0, 1 << 12, 1)), (0, 64));
-        assert_eq!(limit(0, 1 << 12, 32), 8);
-        // 16 GiB: everything.
-        assert_eq!((limit(9, 1 << 22, 4), limit(0, 1 << 22, 4)), (16, 64));
+    fn a_cpu_keeps_half_of_what_is_free_where_that_is_much() {
+        // Of 16 blocks of 1 MiB.
+        let kept = |free, count, cpus| of_16_mib(free, cpus).kept(stack(8), count);
+        assert_eq!((kept(16, 0, 1), kept(8, 0, 1), kept(4, 0, 1)), (8, 4, 2));
+        assert_eq!((kept(3, 0, 1), kept(3, 1, 1)), (0, 2));
+        assert_eq!((kept(16, 0, 4), kept(16, 0, 8), kept(16, 0, 9)), (2, 1, 0));
+        let single = |free| of_16_mib(free, 32).kept(stack(0), 0);
+        assert_eq!((single(16), single(4), single(3)), (64, 16, 1));
+    }
+
+    #[test]
+    fn a_cpu_fetches_less_than_it_keeps() {
+        // Of 64 blocks of 256 KiB.
+        let fetched = |free| of_16_mib(free, 1).fetched(stack(6));
+        let all = [16, 8, 7, 4, 3, 1].map(fetched);
+        assert_eq!(all, [16, 8, 3, 2, 1, 1]);
+        for sixteenths in 0..=16 {
+            let share = of_16_mib(sixteenths, 1);
+            for stack in Stack::all() {
+                assert!(share.fetched(stack) <= share.kept(stack, 0));
+            }
+        }
+        let short = Sharers::new(1).share(1 << 12, 1 << 12, (1 << 12) + 1);
+        assert_eq!((short.fetched(stack(6)), short.kept(stack(6), 0)), (4, 4));
+    }
+
+    #[test]
+    fn no_more_than_fits() {
+        let all = Sharers::new(1).share(u32::MAX as usize, u32::MAX as usize, 0);
         for stack in Stack::all() {
-            let most = Sharers::new(1).share(u32::MAX as usize, 0).blocks(stack);
-            assert_eq!(most, stack.capacity());
+            assert_eq!(all.kept(stack, 0), stack.capacity());
+            assert_eq!(all.fetched(stack), stack.capacity());
         }
     }
 
     #[test]
-    fn a_single_cpu_keeps_one_block_where_nothing_is_free() {
+    fn a_single_cpu_has_one_block_where_nothing_is_free() {
         // Of at most a sixteenth of 2 MiB.
-        let share = Sharers::new(1).share(0, 1 << 9);
+        let share = Sharers::new(1).share(0, 1 << 9, 0);
         for order in 0..10 {
-            assert_eq!(limit(order, share), u32::from(order <= 5));
+            assert_eq!(share.kept(stack(order), 0), u32::from(order <= 5));
         }
         // Of at most 64 pages.
-        let share = Sharers::new(1).share(0, 1 << 20);
-        assert_eq!((limit(6, share), limit(7, share)), (1, 0));
-        assert_eq!(limit(0, Sharers::new(2).share(0, 1 << 9)), 0);
+        let share = Sharers::new(1).share(0, 1 << 20, 0);
+        assert_eq!((share.kept(stack(6), 0), share.kept(stack(7), 0)), (1, 0));
+        assert_eq!(share.fetched(stack(6)), 1);
+        let share = Sharers::new(2).share(0, 1 << 9, 0);
+        assert_eq!(share.kept(stack(0), 0), 0);
     }
 }

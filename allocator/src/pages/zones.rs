@@ -69,6 +69,13 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         Zone::ALL.iter().map(|zone| self.free(*zone)).sum()
     }
 
+    /// The `high` watermarks of all zones together.
+    #[inline]
+    pub(super) fn high(&self) -> usize {
+        let zones = self.zones.iter();
+        zones.map(|sections| sections.watermarks.high).sum()
+    }
+
     pub(crate) fn reserve(&self, zone: Zone, highest: Zone) -> usize {
         self.zones[zone.index()].reserve[highest.index()]
     }

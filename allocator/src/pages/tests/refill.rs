@@ -22,8 +22,7 @@ fn batches(frames: &Shared) -> usize {
 fn a_cpu_that_uses_almost_all_it_may_keep_comes_to_rest() {
     let memory = Memory::new(64 * MIB);
     let frames = fresh(&memory);
-    // Of 2 MiB, two may be kept at most.
-    for (order, most) in [(0, 60), (3, 60), (6, 14), (9, 1)] {
+    for (order, most) in [(0, 60), (3, 60), (6, 14), (9, 14)] {
         for used in 1..=most {
             frames.drain_all();
             let group = || {
@@ -40,6 +39,29 @@ fn a_cpu_that_uses_almost_all_it_may_keep_comes_to_rest() {
             assert_eq!(batches(&frames), before, "{used} blocks of order {order}");
         }
     }
+    assert_recovered(&frames);
+}
+
+#[test]
+fn what_a_cpu_frees_stays_with_it_while_much_is_free() {
+    let memory = Memory::new(16 * MIB);
+    let frames = fresh(&memory);
+    let alloc = || frames.alloc_pages(64, 0).unwrap();
+    let mut live: Vec<usize> = (0..40).map(|_| alloc()).collect();
+    let mut replace = |count: usize| {
+        live.drain(..count).for_each(|addr| free(&frames, addr, 64));
+        live.extend((0..count).map(|_| alloc()));
+    };
+    (0..40).for_each(|_| replace(6));
+    let before = batches(&frames);
+    (0..10).for_each(|_| replace(6));
+    assert_eq!(batches(&frames), before);
+    // Where little is free, it is for all.
+    live.extend((0..16).map(|_| alloc()));
+    frames.drain_all();
+    live.drain(..5).for_each(|addr| free(&frames, addr, 64));
+    assert!(frames.cached_pages() <= 64, "{}", frames.cached_pages());
+    live.iter().for_each(|addr| free(&frames, *addr, 64));
     assert_recovered(&frames);
 }
 
