@@ -159,6 +159,12 @@ impl CpuPages {
         unsafe { self.lane(stack).set_end(end) };
     }
 
+    /// Lets this CPU keep nothing in a stack until it has asked how much that may be: it may be much less by now.
+    pub(super) fn close(&self, _held: &mut Held, stack: Stack) {
+        // SAFETY: the caller has what is locked, and the base is in the range of the stack.
+        unsafe { self.lane(stack).set_end(self.base(stack)) };
+    }
+
     #[inline]
     pub(super) fn count(&self, stack: Stack) -> usize {
         entries_between(self.base(stack), self.lane(stack).top(Ordering::Relaxed))

@@ -39,6 +39,7 @@ impl Taken {
         };
         held.forget();
         for stack in Stack::all() {
+            cpu.close(held, stack);
             taken.len = cpu.take_oldest(held, stack, BATCH, &mut taken.entries);
             if taken.len != 0 {
                 taken.stack = Some(stack);
@@ -96,7 +97,11 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     fn drain_own(&self) -> usize {
         let mut pages = 0;
         for stack in Stack::all() {
-            let mut left = self.with_own(|cpu, _| cpu.count(stack)).unwrap_or(0);
+            let count = self.with_own(|cpu, held| {
+                cpu.close(held, stack);
+                cpu.count(stack)
+            });
+            let mut left = count.unwrap_or(0);
             while left != 0 {
                 let mut tree = self.tree.0.lock();
                 let moved = self.with_own(|cpu, held| {

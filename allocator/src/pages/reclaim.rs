@@ -3,7 +3,8 @@
 use super::request::Demand;
 use super::zone::Zone;
 
-/// Free pages of a zone at which something happens. Nothing is refused because of them.
+/// Free pages of a zone at which something happens. Nothing is refused because of them. Those in CPUs' caches do not
+/// count, but if they would do, they are given back instead of calling the callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Watermarks {
     /// Below this, every allocation that takes pages out of the zone's trees calls the callback. (Those for the

@@ -2,34 +2,18 @@
 
 use super::stack::Stack;
 
-/// The parts of the free memory that the stacks of all CPUs have for an order, in sixteenths.
-///
-/// What is in caches does not merge, and a block that was fetched and is not wanted keeps others from being merged, too.
-/// So a CPU fetches less than it keeps of what comes back, and either is little where little is free, or less than the
-/// zones' `high` watermarks together.
+/// In parts of this size is said how much of the free memory all CPUs may have in their stacks of an order.
 const PARTS: u64 = 16;
 
-/// How many of these parts may be kept, and how many fetched.
-#[derive(Debug, Clone, Copy)]
-struct Parts {
-    kept: u64,
-    fetched: u64,
-}
+/// What may be fetched, and what may be kept where little is free: what is in caches does not merge.
+const FEW: u64 = 1;
 
-impl Parts {
-    /// While so many pages are free of so many.
-    #[inline]
-    const fn of(free: u64, managed: u64, is_short: bool) -> Self {
-        let (kept, fetched) = if is_short || free < managed / 4 {
-            (1, 1)
-        } else if free < managed / 2 {
-            (8, 2)
-        } else {
-            (8, 4)
-        };
-        Self { kept, fetched }
-    }
-}
+/// What may be kept of what comes back where much is free. Not fetched: a block that nobody wants would keep others
+/// from being merged, and those before it from growing.
+const MOST: u64 = 8;
+
+/// Parts that are more than any CPU keeps.
+const MANY: u64 = u32::MAX as u64;
 
 /// A CPU that is the only one has one block of at most this share of all memory, and at most so many pages, even where
 /// nothing is free: to have it given back takes no barrier.
@@ -42,8 +26,8 @@ pub(super) struct Share {
     /// Pages that are free, and in no cache.
     free: u64,
     managed: u64,
-    /// Less is free than the zones' `high` watermarks.
-    is_short: bool,
+    /// The zones' `high` watermarks together.
+    high: u64,
     sharers: Sharers,
 }
 
@@ -53,17 +37,14 @@ impl Share {
     pub(super) fn kept(self, stack: Stack, count: usize) -> u32 {
         // What is in the stack is free, too: else what is kept would make for less to keep.
         let free = self.free + ((count as u64) << stack.order().log2());
-        self.blocks(
-            stack,
-            free * Parts::of(free, self.managed, self.is_short).kept,
-        )
+        let is_much = free >= self.managed / 4 && free >= self.high;
+        self.blocks(stack, free * if is_much { MOST } else { FEW })
     }
 
     /// How many blocks a CPU may have in a stack of which it has fetched them.
     #[inline]
     pub(super) fn fetched(self, stack: Stack) -> u32 {
-        let parts = Parts::of(self.free, self.managed, self.is_short);
-        self.blocks(stack, self.free * parts.fetched)
+        self.blocks(stack, self.free * FEW)
     }
 
     /// How many blocks of a stack's order one CPU has of so many parts of a page.
@@ -101,7 +82,8 @@ impl Sharers {
     /// How many pages are one CPU's of so many parts of a page.
     #[inline]
     const fn divide(self, parts: u64) -> u64 {
-        // The number of a frame has 32 bits, so the product has no more than 63.
+        // As much as no stack holds, so that the product has no more than 64 bits.
+        let parts = if parts < MANY { parts } else { MANY };
         (parts * self.factor) >> u32::BITS
     }
 
@@ -111,7 +93,7 @@ impl Sharers {
         Share {
             free: free as u64,
             managed: managed as u64,
-            is_short: free < high,
+            high: high as u64,
             sharers: self,
         }
     }
@@ -147,7 +129,7 @@ mod tests {
         // Of 64 blocks of 256 KiB.
         let fetched = |free| of_16_mib(free, 1).fetched(stack(6));
         let all = [16, 8, 7, 4, 3, 1].map(fetched);
-        assert_eq!(all, [16, 8, 3, 2, 1, 1]);
+        assert_eq!(all, [4, 2, 1, 1, 1, 1]);
         for sixteenths in 0..=16 {
             let share = of_16_mib(sixteenths, 1);
             for stack in Stack::all() {
@@ -160,10 +142,17 @@ mod tests {
 
     #[test]
     fn no_more_than_fits() {
-        let all = Sharers::new(1).share(u32::MAX as usize, u32::MAX as usize, 0);
-        for stack in Stack::all() {
-            assert_eq!(all.kept(stack, 0), stack.capacity());
-            assert_eq!(all.fetched(stack), stack.capacity());
+        for log2 in [24, 31, 33, 40, 52] {
+            let Some(pages) = 1_usize.checked_shl(log2) else {
+                continue;
+            };
+            for cpus in [1, 8] {
+                let all = Sharers::new(cpus).share(pages, pages, 0);
+                for stack in Stack::all() {
+                    assert_eq!(all.kept(stack, 0), stack.capacity());
+                    assert_eq!(all.fetched(stack), stack.capacity());
+                }
+            }
         }
     }
 

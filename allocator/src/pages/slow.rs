@@ -270,9 +270,23 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
 
     /// Tells the callback what there is to tell.
     pub(super) fn tell(&self, pressure: Option<ReclaimRequest>) {
-        if let Some(request) = pressure {
+        if let Some(request) = pressure
+            && self.has_reclaim()
+            && !self.is_in_caches(&request)
+        {
             self.call_reclaim(&request);
         }
+    }
+
+    /// Drains the caches, if as much as a zone lacks may be in there; says whether it was.
+    #[cold]
+    fn is_in_caches(&self, request: &ReclaimRequest) -> bool {
+        if self.cached_pages() < request.pages {
+            return false;
+        }
+        self.drain_together();
+        let tree = self.tree.0.lock();
+        tree.zones.free(request.zone) >= tree.zones.watermarks(request.zone).high
     }
 
     /// Calls the callback, unless this CPU is in it; returns what it returned.

@@ -72,8 +72,8 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
     /// The `high` watermarks of all zones together.
     #[inline]
     pub(super) fn high(&self) -> usize {
-        let zones = self.zones.iter();
-        zones.map(|sections| sections.watermarks.high).sum()
+        let marks = self.zones.iter().map(|sections| sections.watermarks.high);
+        marks.fold(0, usize::saturating_add)
     }
 
     pub(crate) fn reserve(&self, zone: Zone, highest: Zone) -> usize {

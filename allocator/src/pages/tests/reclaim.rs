@@ -123,3 +123,50 @@ fn what_a_quiet_allocation_does_not_tell_the_next_one_does() {
     free(&frames, given, 128);
     assert_recovered(&frames);
 }
+
+#[test]
+fn what_is_in_caches_is_used_before_the_callback_hears_of_it() {
+    std::thread_local! {
+        static CALLS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+    let memory = Memory::new(64 * MIB);
+    let frames = super::shared::shared(&memory, GIB);
+    frames.set_reclaim(Some(|_| {
+        CALLS.set(CALLS.get() + 1);
+        0
+    }));
+    let large: Vec<usize> = (0..30)
+        .map(|_| frames.alloc_pages(512, 0).unwrap())
+        .collect();
+    large.iter().for_each(|addr| free(&frames, *addr, 512));
+    let cached = frames.cached_pages();
+    assert!(cached > frames.total_pages() / 4, "{cached}");
+    let mut all = Vec::new();
+    while CALLS.get() == 0 {
+        all.push(frames.alloc_pages(1, 0).unwrap());
+    }
+    let marks = frames.watermarks(Zone::Dma32);
+    let free_then = frames.free_pages() + frames.cached_pages();
+    assert!(free_then < marks.high, "{free_then} {marks:?}");
+    all.iter().for_each(|addr| free(&frames, *addr, 1));
+    assert_recovered(&frames);
+}
+
+#[test]
+fn watermarks_may_be_anything_in_order() {
+    let memory = Memory::new(8 * MIB);
+    let frames = super::shared::shared(&memory, GIB);
+    for zone in [Zone::Dma, Zone::Dma32, Zone::Normal] {
+        let high = usize::MAX;
+        let marks = Watermarks {
+            min: 0,
+            low: 0,
+            high,
+        };
+        frames.set_watermarks(zone, marks).unwrap();
+    }
+    let all = take_all(&frames);
+    assert!(all.len() > 2000);
+    all.iter().for_each(|addr| free(&frames, *addr, 1));
+    assert_recovered(&frames);
+}
