@@ -6,6 +6,9 @@ use super::frame::{Order, Pfn};
 pub(super) const FANOUT: usize = 64;
 pub(super) const FANOUT_LOG2: u32 = FANOUT.trailing_zeros();
 
+/// Bits of a node's heap.
+const BITS: usize = 2 * FANOUT;
+
 /// Orders index arrays of this length: then the compiler sees that they fit.
 pub(super) const SLOTS: usize = 32;
 const _: () = assert!(Order::MAX.index() < SLOTS);
@@ -127,6 +130,22 @@ impl Place {
         Pfn::new((self.node * FANOUT + slot) << shape.unit_log2)
     }
 
+    /// A number for this place among those of the same order.
+    #[inline]
+    pub(super) const fn number(self) -> usize {
+        self.node * BITS + self.bit
+    }
+
+    /// The place that has this number among those of `order`.
+    #[inline]
+    pub(super) const fn from_number(order: Order, number: usize) -> Self {
+        Self {
+            level: Shape::of(order).level,
+            node: number / BITS,
+            bit: number % BITS,
+        }
+    }
+
     /// The word of the node's heap that has the bit.
     #[inline]
     pub(super) const fn word(self) -> usize {
@@ -151,6 +170,7 @@ mod tests {
                 let pfn = Pfn::new(block << order.log2());
                 let place = Place::of(pfn, order);
                 assert_eq!(place.pfn(order), pfn);
+                assert_eq!(Place::from_number(order, place.number()).pfn(order), pfn);
                 assert_eq!(place.buddy().pfn(order), pfn.buddy(order));
                 assert_ne!(Shape::of(order).field & place.mask(), 0);
                 if order < Order::MAX {

@@ -11,6 +11,10 @@
 //! node with all its summaries is one cache line. The lowest free block of an order is one "first
 //! set bit" per level away; that keeps free memory together at high addresses, and no free page is
 //! ever touched. Blocks are numbered by absolute frame numbers, so buddies share a word.
+//!
+//! Of most orders there is one free block at a time or none: a split leaves one of each order behind, and the
+//! next allocations take it. So the summaries do not know of a block that is the only one of its order. Where it is
+//! is noted beside the tree, until there is a second.
 
 use core::cell::Cell;
 use core::num::NonZeroU64;
@@ -30,9 +34,25 @@ pub(super) struct FreeTree {
     /// The number of the first node of the highest level.
     top_first: usize,
     nonempty: Cell<u32>,
-    counts: [Cell<u32>; SLOTS],
-    /// For every order, which nodes of the highest level contain a free block of it.
-    top: [Cell<u64>; SLOTS],
+    orders: [Members; SLOTS],
+}
+
+/// The free blocks of one order.
+struct Members {
+    count: Cell<u32>,
+    /// Which nodes of the highest level contain one. None does as long as there is only one, which is at [`alone`](Self::alone);
+    /// the summaries below go by that.
+    top: Cell<u64>,
+    /// The number of a block's place. Means something only where there is a block, and nothing in `top`.
+    alone: Cell<usize>,
+}
+
+impl Members {
+    const NONE: Self = Self {
+        count: Cell::new(0),
+        top: Cell::new(0),
+        alone: Cell::new(0),
+    };
 }
 
 impl FreeTree {
@@ -48,8 +68,7 @@ impl FreeTree {
             depth,
             top_first: levels[depth - 1].first,
             nonempty: Cell::new(0),
-            counts: [const { Cell::new(0) }; SLOTS],
-            top: [const { Cell::new(0) }; SLOTS],
+            orders: [const { Members::NONE }; SLOTS],
         }
     }
 
@@ -140,14 +159,34 @@ impl FreeTree {
         self.clear(Place::of(pfn, order), order);
     }
 
+    #[inline]
+    fn members(&self, order: Order) -> &Members {
+        &self.orders[order.index() % SLOTS]
+    }
+
+    /// The place of a block that is alone.
+    #[inline]
+    fn place_alone(&self, order: Order) -> Place {
+        Place::from_number(order, self.members(order).alone.get())
+    }
+
     #[inline(always)]
     fn set(&self, place: Place, order: Order) {
         let word = self.word(place.level, place.node, place.word());
         let old = word.get();
         debug_assert_eq!(old & place.mask(), 0, "block is free already");
         word.set(old | place.mask());
-        let count = &self.counts[order.index() % SLOTS];
-        count.set(count.get() + 1);
+        let members = self.members(order);
+        members.count.set(members.count.get() + 1);
+        if members.top.get() == 0 {
+            let (nonempty, bit) = (self.nonempty.get(), 1 << order.log2());
+            if nonempty & bit == 0 {
+                members.alone.set(place.number());
+                self.nonempty.set(nonempty | bit);
+                return;
+            }
+            self.summarise(self.place_alone(order), order);
+        }
         if old & Shape::of(order).field == 0 {
             self.summarise(place, order);
         }
@@ -159,11 +198,20 @@ impl FreeTree {
         debug_assert_ne!(word.get() & place.mask(), 0, "block is not free");
         let new = word.get() & !place.mask();
         word.set(new);
-        let count = &self.counts[order.index() % SLOTS];
-        count.set(count.get() - 1);
-        if new & Shape::of(order).field == 0 {
+        let members = self.members(order);
+        members.count.set(members.count.get() - 1);
+        if members.top.get() == 0 {
+            self.forget(order);
+        } else if new & Shape::of(order).field == 0 {
             self.unsummarise(place, order);
         }
+    }
+
+    /// The order lost its last free block.
+    #[inline]
+    fn forget(&self, order: Order) {
+        self.nonempty
+            .set(self.nonempty.get() & !(1 << order.log2()));
     }
 
     /// The node got its first free block of `order`.
@@ -177,9 +225,8 @@ impl FreeTree {
         {
             return;
         }
-        let top = &self.top[order.index() % SLOTS];
+        let top = &self.members(order).top;
         top.set(top.get() | 1 << (node - self.top_first));
-        self.nonempty.set(self.nonempty.get() | 1 << order.log2());
     }
 
     /// Marks `node` in its parent, of `LEVEL`, which becomes `node`; says whether the parent was
@@ -204,12 +251,11 @@ impl FreeTree {
         {
             return;
         }
-        let top = &self.top[order.index() % SLOTS];
+        let top = &self.members(order).top;
         let new = top.get() & !(1 << (node - self.top_first));
         top.set(new);
         if new == 0 {
-            self.nonempty
-                .set(self.nonempty.get() & !(1 << order.log2()));
+            self.forget(order);
         }
     }
 
@@ -248,8 +294,11 @@ impl FreeTree {
 
     #[inline]
     fn first_place(&self, order: Order) -> Place {
-        let top = self.top[order.index() % SLOTS].get();
-        debug_assert_ne!(top, 0, "the order has no free block");
+        let top = self.members(order).top.get();
+        if top == 0 {
+            debug_assert_ne!(self.count(order), 0, "the order has no free block");
+            return self.place_alone(order);
+        }
         let shape = Shape::of(order);
         let mut node = self.top_first + lowest_bit(top);
         if shape.level < 3 && self.depth > 3 {
@@ -278,7 +327,7 @@ impl FreeTree {
 
     /// How many free blocks of an order there are.
     pub(super) fn count(&self, order: Order) -> usize {
-        self.counts[order.index()].get() as usize
+        self.members(order).count.get() as usize
     }
 
     /// Compares every summary and count with the bits for the frames `first..frontier`; returns
@@ -291,6 +340,13 @@ impl FreeTree {
             let lowest = Place::of(first, order).level;
             let mut blocks = 0;
             let mut top = 0;
+            let members = self.members(order);
+            let is_alone = members.count.get() == 1 && members.top.get() == 0;
+            let alone = self.place_alone(order).pfn(order);
+            let is_inside = first <= alone && alone < frontier;
+            if is_alone && !(is_inside && self.contains(alone, order)) {
+                return Err(order);
+            }
             for level in lowest..self.depth {
                 let nodes = first.number() >> node_log2(level)
                     ..frontier.number().div_ceil(1 << node_log2(level));
@@ -303,22 +359,25 @@ impl FreeTree {
                     } else {
                         self.word(level, node, SUMMARIES + order.index()).get()
                     };
+                    let is_shown = free != 0 && !is_alone;
                     let claimed = if level + 1 == self.depth {
                         let bit = 1 << (node - self.top_first);
-                        top |= if free == 0 { 0 } else { bit };
-                        self.top[order.index()].get() & bit
+                        top |= if is_shown { bit } else { 0 };
+                        members.top.get() & bit
                     } else {
                         let word = self.word(level + 1, node / FANOUT, SUMMARIES + order.index());
                         word.get() & 1 << (node % FANOUT)
                     };
-                    if (claimed != 0) != (free != 0) {
+                    if (claimed != 0) != is_shown {
                         return Err(order);
                     }
                 }
             }
-            let count = self.counts[order.index()].get();
             let is_marked = self.nonempty.get() >> order.log2() & 1 != 0;
-            if blocks != count || is_marked != (top != 0) || self.top[order.index()].get() != top {
+            if blocks != members.count.get()
+                || is_marked != (blocks != 0)
+                || members.top.get() != top
+            {
                 return Err(order);
             }
         }

@@ -324,3 +324,40 @@ fn the_fragmentation_index_tells_lack_from_scatter() {
     assert_eq!(zone(&pages).fragmentation_index(0), -1000);
     assert_eq!(zone(&pages).unusable_index(1), 1000);
 }
+
+#[test]
+fn the_lowest_block_is_known_however_many_of_its_order_there_are() {
+    // Enough for three levels of the tree.
+    let memory = Memory::new(32 * MIB);
+    for order in [0, 3, 6, 7] {
+        let mut pages = allocator(&memory, GIB);
+        let count = 1 << order;
+        let all: Vec<usize> = core::iter::from_fn(|| pages.alloc_pages(count, 0).ok()).collect();
+        // Every second one: none has its buddy free. From the middle, downwards and upwards by turns.
+        let mut alternate: Vec<usize> = all.iter().copied().skip(1).step_by(2).collect();
+        alternate.sort_unstable();
+        let middle = alternate.len() / 2;
+        for few in [1, 2, 3, 5, middle.min(70)] {
+            let mut free: Vec<usize> = alternate[middle - few..middle + few].into();
+            for i in 0..few {
+                for addr in [free[few - 1 - i], free[few + i]] {
+                    pages.dealloc_pages(addr, count).unwrap();
+                    pages.validate().unwrap();
+                }
+            }
+            // They come back lowest first, also with one freed in between.
+            let again = free.remove(0);
+            assert_eq!(pages.alloc_pages(count, 0), Ok(again));
+            pages.dealloc_pages(again, count).unwrap();
+            free.insert(0, again);
+            for addr in free {
+                assert_eq!(pages.alloc_pages(count, 0), Ok(addr));
+                pages.validate().unwrap();
+            }
+        }
+        for addr in all {
+            pages.dealloc_pages(addr, count).unwrap();
+        }
+        assert_recovered(&pages);
+    }
+}
