@@ -283,14 +283,31 @@ impl CpuPages {
 
     /// Takes so many of the oldest entries of a stack, which has them, off.
     #[inline]
-    pub(super) fn drop_oldest(&self, _held: &mut Held, stack: Stack, gone: usize) {
-        let (base, rest) = (self.base(stack), self.count(stack) - gone);
+    pub(super) fn drop_oldest(&self, held: &mut Held, stack: Stack, gone: usize) {
+        self.drop_entries(held, stack, 0, gone);
+    }
+
+    /// Takes the block at `addr` out of a stack, if it is there.
+    pub(super) fn take_from(&self, held: &mut Held, stack: Stack, addr: usize) -> Option<Entry> {
+        let entries = self.entries(held, stack);
+        let found = entries.iter().position(|entry| entry.addr == addr)?;
+        let entry = entries[found];
+        self.drop_entries(held, stack, found, 1);
+        Some(entry)
+    }
+
+    /// Takes `gone` entries of a stack, which has them, off, and leaves the `older` ones below them.
+    #[inline]
+    fn drop_entries(&self, _held: &mut Held, stack: Stack, older: usize, gone: usize) {
+        let newer = self.count(stack) - older - gone;
         // SAFETY: the stack has them.
-        let first = unsafe { base.add(gone) };
+        let hole = unsafe { self.base(stack).add(older) };
+        // SAFETY: as above.
+        let first = unsafe { hole.add(gone) };
         // SAFETY: these are the entries of the stack, and belong to the holder of the lock.
-        unsafe { core::ptr::copy(first, base, rest) };
+        unsafe { core::ptr::copy(first, hole, newer) };
         // SAFETY: there is room for more than these.
-        let top = unsafe { base.add(rest) };
+        let top = unsafe { hole.add(newer) };
         self.lane(stack).set_top(top, Ordering::Release);
     }
 

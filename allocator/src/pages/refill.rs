@@ -88,6 +88,26 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         moved
     }
 
+    /// Gives one block of this CPU's back to the tree, if its caches have it.
+    pub(super) fn give_back_one(
+        &self,
+        tree: &mut Tree<PAGE_SIZE>,
+        addr: usize,
+        order: Order,
+    ) -> bool {
+        let taken = self.with_own(|cpu, held| {
+            [false, true]
+                .into_iter()
+                .filter_map(|low| Stack::of(order, low))
+                .find_map(|stack| cpu.take_from(held, stack, addr))
+        });
+        let Some(entry) = taken.flatten() else {
+            return false;
+        };
+        self.put_back(tree, core::iter::once(entry), order);
+        true
+    }
+
     /// Frees blocks that are taken out of a cache. Those that follow each other go back as one run, up or down.
     pub(super) fn put_back(
         &self,

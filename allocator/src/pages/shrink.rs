@@ -1,8 +1,9 @@
 //! Moving the end of an allocation while its beginning stays in use.
 
+use super::cache::BATCH;
 use super::frame::{Blocks, Order, Pfn};
-use super::section::Section;
-use super::shared::FrameAllocator;
+use super::section::{Section, SectionRef};
+use super::shared::{FrameAllocator, Tree};
 use super::state::{Kind, PageState};
 use crate::{AllocError, AllocResult, Platform};
 
@@ -32,10 +33,11 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     }
 
     /// Makes the `count` pages that were allocated at `addr` an allocation of exactly `new_count` pages,
-    /// if those behind it are free, and in their zone more than its reserve.
+    /// if those behind it are free or in this CPU's caches, and in their zone more than its reserve.
     ///
     /// Takes the lock of the tree, for a time that grows with the number of blocks that the two
-    /// allocations consist of: at most four times the order.
+    /// allocations consist of, at most four times the order, and of the blocks behind that are in this CPU's caches, of
+    /// which it looks at a batch.
     ///
     /// # Errors
     ///
@@ -63,11 +65,54 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         if tree.closing == Some(section) {
             return Err(AllocError::NoMemory);
         }
-        tree.zones.grow(section, pfn, pages, more)?;
+        let grown = tree.zones.grow(section, pfn, pages, more);
+        if grown == Err(AllocError::NoMemory)
+            && self.uncache(&mut tree, section, pfn.add(pages), pfn.add(pages + more))
+        {
+            tree.zones.grow(section, pfn, pages, more)?;
+        } else {
+            grown?;
+        }
         let pressure = tree.zones.pressure(section.zone(), order);
         drop(tree);
         self.tell(pressure);
         Ok(())
+    }
+
+    /// Gives back what of `first..limit` lies in this CPU's caches, up to a page that is neither there nor free;
+    /// says whether there was none. Looks at a batch of blocks at most.
+    #[cold]
+    fn uncache(
+        &self,
+        tree: &mut Tree<PAGE_SIZE>,
+        section: SectionRef,
+        first: Pfn,
+        limit: Pfn,
+    ) -> bool {
+        if limit > section.limit() {
+            return false;
+        }
+        let mut at = first;
+        for _ in 0..BATCH {
+            // Above the frontier all is free.
+            if at >= limit || at >= section.frontier() {
+                return true;
+            }
+            let state = section.state(at);
+            let next = if state.kind() == Kind::Cached {
+                let addr = section.addr::<PAGE_SIZE>(at);
+                self.give_back_one(tree, addr, state.order())
+                    .then(|| at.add(state.order().pages()))
+            } else {
+                let free = section.covering(at, Order::ZERO);
+                free.map(|(start, order)| start.add(order.pages()))
+            };
+            match next {
+                Some(next) => at = next,
+                None => return false,
+            }
+        }
+        false
     }
 
     /// Whether [`dealloc_pages`](Self::dealloc_pages) would take this.

@@ -156,3 +156,65 @@ fn the_last_page_is_freed_and_taken_without_the_tree() {
     );
     assert_recovered(&frames);
 }
+
+/// Allocates blocks until behind one there is another one in the cache; the others are in the second half.
+fn beside_cached(frames: &Shared, count: usize) -> (usize, Vec<usize>) {
+    let mut others = Vec::new();
+    loop {
+        let [addr, next] = [(); 2].map(|()| frames.alloc_pages(count, 0).unwrap());
+        if next == addr + count * PAGE {
+            free(frames, next, count);
+            return (addr, others);
+        }
+        others.extend([addr, next]);
+    }
+}
+
+#[test]
+fn a_block_grows_into_what_its_cpu_has_behind_it() {
+    let memory = Memory::new(64 * MIB);
+    let frames = fresh(&memory);
+    // SAFETY: the pages are the test's.
+    let grow = |addr, count, new_count| unsafe { frames.grow_pages(addr, count, new_count) };
+    for order in [0, 3, 6] {
+        let count = 1 << order;
+        let (addr, others) = beside_cached(&frames, count);
+        let cached = frames.cached_pages();
+        assert_eq!(grow(addr, count, 2 * count), Ok(()));
+        assert_eq!(frames.cached_pages(), cached - count);
+        // Further than what is in the cache.
+        assert_eq!(grow(addr, 2 * count, 40 * count + 1), Ok(()));
+        frames.validate().unwrap();
+        free(&frames, addr, 40 * count + 1);
+        others.iter().for_each(|addr| free(&frames, *addr, count));
+        frames.drain_all();
+    }
+    assert_recovered(&frames);
+}
+
+#[test]
+fn a_block_does_not_grow_into_what_others_have() {
+    let memory = Memory::new(16 * MIB);
+    let frames = fresh(&memory);
+    // SAFETY: the pages are the test's.
+    let grow = |addr, new_count| unsafe { frames.grow_pages(addr, 1, new_count) };
+    let (addr, others) = beside_cached(&frames, 1);
+    let cached = frames.cached_pages();
+    assert_eq!(
+        on(1, || grow(addr, 2)),
+        Err(AllocError::NoMemory),
+        "in the cache of CPU 0"
+    );
+    assert_eq!(frames.cached_pages(), cached);
+    let next = frames.alloc_pages(1, 0).unwrap();
+    assert_eq!(next, addr + PAGE);
+    assert_eq!(grow(addr, 2), Err(AllocError::NoMemory), "in use");
+    assert_eq!(frames.cached_pages(), cached - 1);
+    frames.validate().unwrap();
+    // As far as the section goes, and further.
+    assert_eq!(grow(next, 8192), Err(AllocError::NoMemory));
+    free(&frames, addr, 1);
+    free(&frames, next, 1);
+    others.iter().for_each(|addr| free(&frames, *addr, 1));
+    assert_recovered(&frames);
+}

@@ -310,7 +310,7 @@ fn resize(pages: &mut impl Subject, model: &mut Model, live: usize, new_count: u
     match pages.resize(addr, count, new_count) {
         None => return,
         Some(Ok(())) => assert!(can),
-        // What is in a cache is not free for this.
+        // What is in another CPU's cache is not free for this.
         Some(Err(error)) => {
             assert_eq!((error, can && drain), (AllocError::NoMemory, false));
             return;
