@@ -8,8 +8,12 @@ const PARTS: u64 = 16;
 /// What may be fetched, and what may be kept where little is free: what is in caches does not merge.
 const FEW: u64 = 1;
 
+/// What may be fetched where a quarter and where half of the memory is free.
+const SOME: u64 = 2;
+const MORE: u64 = 4;
+
 /// What may be kept of what comes back where much is free. Not fetched: a block that nobody wants would keep others
-/// from being merged, and those before it from growing.
+/// from being merged.
 const MOST: u64 = 8;
 
 /// Where less than one page in so many is free in a section, caches keep nothing that lies at its end.
@@ -47,7 +51,14 @@ impl Share {
     /// How many blocks a CPU may have in a stack of which it has fetched them.
     #[inline]
     pub(super) fn fetched(self, stack: Stack) -> u32 {
-        self.blocks(stack, self.free * FEW)
+        let parts = if self.free < self.high || self.free < self.managed / 4 {
+            FEW
+        } else if self.free < self.managed / 2 {
+            SOME
+        } else {
+            MORE
+        };
+        self.blocks(stack, self.free * parts)
     }
 
     /// How many blocks of a stack's order one CPU has of so many parts of a page.
@@ -146,7 +157,7 @@ mod tests {
         // Of 64 blocks of 256 KiB.
         let fetched = |free| of_16_mib(free, 1).fetched(stack(6));
         let all = [16, 8, 7, 4, 3, 1].map(fetched);
-        assert_eq!(all, [4, 2, 1, 1, 1, 1]);
+        assert_eq!(all, [16, 8, 3, 2, 1, 1]);
         for sixteenths in 0..=16 {
             let share = of_16_mib(sixteenths, 1);
             for stack in Stack::all() {
