@@ -12,7 +12,7 @@ use super::zone::Zone;
 #[derive(Clone, Copy)]
 pub(super) struct Recent {
     start: usize,
-    /// Pages from `start` up to the frontier, as far as that had come, or to where blocks are not kept any more.
+    /// Pages from `start` up to the frontier, as far as that had come.
     pages: usize,
     states: *const AtomicU8,
 }
@@ -28,7 +28,7 @@ impl Recent {
     fn new(section: SectionRef) -> Self {
         Self {
             start: section.start(),
-            pages: section.kept().since(section.first()),
+            pages: section.frontier().since(section.first()),
             states: section.states().as_ptr(),
         }
     }
@@ -90,16 +90,6 @@ impl Recents {
         Group::ALL
             .into_iter()
             .find(|group| self.of(*group).state::<PAGE_SIZE>(addr).is_some())
-    }
-
-    /// Looks anew how much of a section is a part, if some is. (No section begins at 0.)
-    #[inline]
-    pub(super) fn renew(&mut self, section: SectionRef) {
-        for part in [&mut self.any, &mut self.low] {
-            if part.start == section.start() {
-                *part = Recent::new(section);
-            }
-        }
     }
 
     /// Makes what is in use of a section the part for its group, which is returned. `has_normal` says whether low memory is

@@ -59,10 +59,6 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
                 }
                 count_one(&cpu.drains);
                 self.spill(tree, cpu, held, stack, surplus);
-                if let Some(section) = tree.recent {
-                    section.update_kept();
-                    held.recents.renew(section);
-                }
             }
             cpu.push_known::<PAGE_SIZE>(held, addr, stack, group)
         })
@@ -187,10 +183,6 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             let mut room = cpu.vacant(held, stack, batch - 1);
             let taken = Self::fill(&mut tree.zones, demand, node, held, &mut room);
             cpu.occupy(held, stack, &room);
-            if let Ok((section, _)) = taken {
-                section.update_kept();
-                held.recents.renew(section);
-            }
             Some(taken)
         })?
     }

@@ -18,7 +18,6 @@ use super::layout::{LINE, SLAB_GRAIN, slab_order};
 use super::level::Level;
 use super::node::Node;
 use super::region::Piece;
-use super::share::unkept;
 use super::slab_window::SlabWindow;
 use super::state::{Kind, PageFlags, PageState};
 use super::tree::FreeTree;
@@ -59,8 +58,6 @@ pub(crate) struct Section {
     page_size: usize,
 
     pub(super) free: Cell<usize>,
-    /// What lies at this frame or above is not kept in a cache.
-    kept: AtomicUsize,
     /// The section is about to be removed: nothing is allocated here any more.
     pub(super) closing: Cell<bool>,
     /// The largest block in the pages above the frontier, as a bit; or no bit.
@@ -145,7 +142,6 @@ impl Section {
             max_order: layout.max_order,
             page_size: piece.page_size,
             free: Cell::new(piece.limit.since(piece.first)),
-            kept: AtomicUsize::new(piece.limit.number()),
             closing: Cell::new(false),
             untouched: Cell::new(1 << layout.max_order.log2()),
             bucket: Cell::new(0),
@@ -196,21 +192,6 @@ impl Section {
     #[inline]
     pub(super) fn frontier(&self) -> Pfn {
         Pfn::new(self.frontier.load(Ordering::Acquire))
-    }
-
-    /// The frame below which caches keep blocks.
-    #[inline]
-    pub(super) fn kept(&self) -> Pfn {
-        let kept = Pfn::new(self.kept.load(Ordering::Relaxed));
-        kept.min(self.frontier())
-    }
-
-    /// Sets it anew, by what is free now.
-    #[inline]
-    pub(super) fn update_kept(&self) {
-        let beyond = unkept(self.free.get(), self.pages());
-        let kept = self.limit.number() - beyond;
-        self.kept.store(kept, Ordering::Relaxed);
     }
 
     #[inline]

@@ -16,9 +16,6 @@ const MORE: u64 = 4;
 /// from being merged.
 const MOST: u64 = 8;
 
-/// Where less than one page in so many is free in a section, caches keep nothing that lies at its end.
-const SCARCE: usize = 4;
-
 /// Parts that are more than any CPU keeps.
 const MANY: u64 = u32::MAX as u64;
 
@@ -69,20 +66,6 @@ impl Share {
         let least = (self.managed / LEAST).min(MOST_AT_LEAST);
         let has_one = self.sharers.cpus == 1 && 1 << log2 <= least;
         blocks.max(has_one.into()).min(stack.capacity())
-    }
-}
-
-/// How many pages at the end of a section with `free` of its `pages` free no cache keeps.
-///
-/// A block that comes back and is handed out again stays where it is, and one at the end keeps large blocks from
-/// forming there. The tree hands out the lowest blocks. A quarter of what is free is left for it to do so, as
-/// blocks from there are to be kept.
-#[inline]
-pub(super) const fn unkept(free: usize, pages: usize) -> usize {
-    if free < pages / SCARCE {
-        free - free / 4
-    } else {
-        0
     }
 }
 
@@ -166,13 +149,6 @@ mod tests {
         }
         let short = Sharers::new(1).share(1 << 12, 1 << 12, (1 << 12) + 1);
         assert_eq!((short.fetched(stack(6)), short.kept(stack(6), 0)), (4, 4));
-    }
-
-    #[test]
-    fn the_end_of_a_section_is_not_kept_where_little_is_free() {
-        let all = [0, 1, 4, 40, 250, 251, 1000].map(|free| unkept(free, 1004));
-        assert_eq!(all, [0, 1, 3, 30, 188, 0, 0]);
-        assert_eq!([0, 1, 2, 3].map(|free| unkept(free, 3)), [0; 4]);
     }
 
     #[test]

@@ -345,7 +345,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             .is_some_and(|group| cpu.push_known::<PAGE_SIZE>(held, addr, stack, group))
     }
 
-    /// The stacks that a block of this CPU belongs on, if one is kept, and the CPU knows the section of `addr`, or does now.
+    /// The stacks that a block of this CPU belongs on, if the CPU knows the section of `addr`, or does now.
     #[inline]
     pub(super) fn known_group(&self, held: &mut Held, addr: usize) -> Option<Group> {
         let known = self.usual_group(held, addr);
@@ -360,12 +360,9 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         (known == Group::Any || self.low_group() == known).then_some(known)
     }
 
-    /// Lets this CPU know the section of `addr`, if there is one, and blocks there are kept.
+    /// Lets this CPU know the section of `addr`, if there is one.
     fn learn(&self, held: &mut Held, addr: usize) -> Option<Group> {
         let section = self.shared.index.find(addr)?;
-        if section.pfn::<PAGE_SIZE>(addr) >= section.kept() {
-            return None;
-        }
         // Memory of another node goes home at once: the next allocation here shall not get it. But a
         // CPU whose own node has none lives on that of others.
         let own = Node::of_cpu::<P>(P::cpu_id());

@@ -48,11 +48,13 @@ struct Members {
 }
 
 impl Members {
-    const NONE: Self = Self {
-        count: Cell::new(0),
-        top: Cell::new(0),
-        alone: Cell::new(0),
-    };
+    const fn none() -> Self {
+        Self {
+            count: Cell::new(0),
+            top: Cell::new(0),
+            alone: Cell::new(0),
+        }
+    }
 }
 
 impl FreeTree {
@@ -68,7 +70,7 @@ impl FreeTree {
             depth,
             top_first: levels[depth - 1].first,
             nonempty: Cell::new(0),
-            orders: [const { Members::NONE }; SLOTS],
+            orders: [const { Members::none() }; SLOTS],
         }
     }
 

@@ -80,32 +80,6 @@ fn what_a_cpu_frees_is_for_all_where_little_is_free() {
 }
 
 #[test]
-fn the_end_of_memory_becomes_free_where_little_is_free() {
-    let memory = Memory::new(16 * MIB);
-    let frames = fresh(&memory);
-    let mut live = take_all(&frames);
-    let mut seed = 1_u32;
-    let mut free_any = |live: &mut Vec<usize>| {
-        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let chosen = (seed >> 8) as usize % live.len();
-        free(&frames, live.swap_remove(chosen), 1);
-    };
-    let few = live.len() / 10;
-    (0..few).for_each(|_| free_any(&mut live));
-    assert_eq!(frames.alloc_pages(16, 0), Err(AllocError::NoMemory));
-    // Each page is replaced several times.
-    for _ in 0..10 * live.len() {
-        free_any(&mut live);
-        live.push(frames.alloc_pages(1, 0).unwrap());
-    }
-    // More than half of what is free lies together.
-    let block = frames.alloc_pages(256, 0).unwrap();
-    free(&frames, block, 256);
-    live.iter().for_each(|addr| free(&frames, *addr, 1));
-    assert_recovered(&frames);
-}
-
-#[test]
 fn blocks_merge_in_whatever_order_they_leave_a_cache() {
     let memory = Memory::new(32 * MIB);
     let frames = fresh(&memory);
