@@ -45,7 +45,7 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     /// Makes what was allocated for `old` an allocation for `new`, and returns where it is then. The
     /// bytes that both have are kept. It stays where it is if both have the same class or number of
     /// pages, if fewer pages will do (the others are free at once), and if the pages that it takes more
-    /// are those behind it and free.
+    /// are those behind it, and free or in this CPU's caches.
     ///
     /// # Errors
     ///

@@ -84,14 +84,16 @@ impl Section {
 
     /// Takes exactly `first..limit`, all of which must be free.
     pub(super) fn take_at(&self, first: Pfn, limit: Pfn) -> AllocResult {
-        self.extend_to(limit);
-        let wanted = || Blocks::new(first, limit, self.max_order());
+        let wanted = |limit| Blocks::new(first, limit, self.max_order());
         // A free block lies inside a free block of its own order or a larger one, because free
-        // buddies are merged.
-        if !wanted().all(|(pfn, order)| self.covering(pfn, order).is_some()) {
+        // buddies are merged. What is above the frontier is free, and stays there unless it is taken.
+        let known = limit.min(self.frontier());
+        let is_free = |(pfn, order)| self.covering(pfn, order).is_some();
+        if first < known && !wanted(known).all(is_free) {
             return Err(AllocError::NoMemory);
         }
-        for (pfn, order) in wanted() {
+        self.extend_to(limit);
+        for (pfn, order) in wanted(limit) {
             let Some((start, above)) = self.covering(pfn, order) else {
                 debug_assert!(false, "the block was free a moment ago");
                 continue;

@@ -287,11 +287,16 @@ impl CpuPages {
         self.drop_entries(held, stack, 0, gone);
     }
 
+    /// Where in a stack the block at `addr` is, if it is there.
+    pub(super) fn find(&self, held: &Held, stack: Stack, addr: usize) -> Option<usize> {
+        let mut entries = self.entries(held, stack).iter();
+        entries.position(|entry| entry.addr == addr)
+    }
+
     /// Takes the block at `addr` out of a stack, if it is there.
-    pub(super) fn take_from(&self, held: &mut Held, stack: Stack, addr: usize) -> Option<Entry> {
-        let entries = self.entries(held, stack);
-        let found = entries.iter().position(|entry| entry.addr == addr)?;
-        let entry = entries[found];
+    pub(super) fn take(&self, held: &mut Held, stack: Stack, addr: usize) -> Option<Entry> {
+        let found = self.find(held, stack, addr)?;
+        let entry = self.entries(held, stack)[found];
         self.drop_entries(held, stack, found, 1);
         Some(entry)
     }

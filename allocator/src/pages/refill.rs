@@ -84,24 +84,19 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         moved
     }
 
-    /// Gives one block of this CPU's back to the tree, if its caches have it.
-    pub(super) fn give_back_one(
-        &self,
-        tree: &mut Tree<PAGE_SIZE>,
-        addr: usize,
-        order: Order,
-    ) -> bool {
-        let taken = self.with_own(|cpu, held| {
-            [false, true]
-                .into_iter()
-                .filter_map(|low| Stack::of(order, low))
-                .find_map(|stack| cpu.take_from(held, stack, addr))
+    /// Whether this CPU's caches have the block of `order` at `addr`, and can be had now.
+    pub(super) fn has_own(&self, addr: usize, order: Order) -> bool {
+        let found = self.with_own(|cpu, held| {
+            Stack::both(order).any(|stack| cpu.find(held, stack, addr).is_some())
         });
-        let Some(entry) = taken.flatten() else {
-            return false;
-        };
-        self.put_back(tree, core::iter::once(entry), order);
-        true
+        found.unwrap_or(false)
+    }
+
+    /// Gives the block of `order` at `addr` back to the tree, if this CPU's caches have it.
+    pub(super) fn give_back_own(&self, tree: &mut Tree<PAGE_SIZE>, addr: usize, order: Order) {
+        let taken = self
+            .with_own(|cpu, held| Stack::both(order).find_map(|stack| cpu.take(held, stack, addr)));
+        self.put_back(tree, taken.flatten().into_iter(), order);
     }
 
     /// Frees blocks that are taken out of a cache. Those that follow each other go back as one run, up or down.

@@ -33,11 +33,11 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     }
 
     /// Makes the `count` pages that were allocated at `addr` an allocation of exactly `new_count` pages,
-    /// if those behind it are free or in this CPU's caches, and in their zone more than its reserve.
+    /// if those behind it are free, and in their zone more than its reserve. Up to 32 blocks behind it may be in
+    /// this CPU's caches.
     ///
     /// Takes the lock of the tree, for a time that grows with the number of blocks that the two
-    /// allocations consist of, at most four times the order, and of the blocks behind that are in this CPU's caches, of
-    /// which it looks at a batch.
+    /// allocations consist of, at most four times the order, and of those in caches.
     ///
     /// # Errors
     ///
@@ -79,8 +79,8 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         Ok(())
     }
 
-    /// Gives back what of `first..limit` lies in this CPU's caches, up to a page that is neither there nor free;
-    /// says whether there was none. Looks at a batch of blocks at most.
+    /// Gives back what of `first..limit` lies in this CPU's caches, if that is at most a batch of blocks and all else is
+    /// free; says whether there was something.
     #[cold]
     fn uncache(
         &self,
@@ -92,27 +92,30 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         if limit > section.limit() {
             return false;
         }
+        let mut cached = [(0, Order::ZERO); BATCH];
+        let mut found = 0;
         let mut at = first;
-        for _ in 0..BATCH {
-            // Above the frontier all is free.
-            if at >= limit || at >= section.frontier() {
-                return true;
-            }
+        // Above the frontier all is free.
+        while at < limit.min(section.frontier()) {
             let state = section.state(at);
-            let next = if state.kind() == Kind::Cached {
-                let addr = section.addr::<PAGE_SIZE>(at);
-                self.give_back_one(tree, addr, state.order())
-                    .then(|| at.add(state.order().pages()))
+            if state.kind() == Kind::Cached {
+                let block = (section.addr::<PAGE_SIZE>(at), state.order());
+                if found == BATCH || !self.has_own(block.0, block.1) {
+                    return false;
+                }
+                cached[found] = block;
+                found += 1;
+                at = at.add(state.order().pages());
+            } else if let Some((start, order)) = section.covering(at, Order::ZERO) {
+                at = start.add(order.pages());
             } else {
-                let free = section.covering(at, Order::ZERO);
-                free.map(|(start, order)| start.add(order.pages()))
-            };
-            match next {
-                Some(next) => at = next,
-                None => return false,
+                return false;
             }
         }
-        false
+        for (addr, order) in &cached[..found] {
+            self.give_back_own(tree, *addr, *order);
+        }
+        found != 0
     }
 
     /// Whether [`dealloc_pages`](Self::dealloc_pages) would take this.

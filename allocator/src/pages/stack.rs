@@ -111,6 +111,13 @@ impl Stack {
         Self::of(Order::covering(count)?, false)
     }
 
+    /// The stacks for blocks of `order`, if that order is cached.
+    pub(super) fn both(order: Order) -> impl Iterator<Item = Self> {
+        [Self::of(order, false), Self::of(order, true)]
+            .into_iter()
+            .flatten()
+    }
+
     /// The stack for the same order in another group.
     #[inline]
     pub(super) const fn within(self, group: Group) -> Self {
@@ -135,9 +142,7 @@ impl Stack {
 
     /// All stacks.
     pub(super) fn all() -> impl Iterator<Item = Self> {
-        Order::all()
-            .flat_map(|order| [Self::of(order, false), Self::of(order, true)])
-            .flatten()
+        Order::all().flat_map(Self::both)
     }
 
     #[inline]

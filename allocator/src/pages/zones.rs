@@ -90,13 +90,9 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         if section.limit().since(first) < count {
             return Err(AllocError::NoMemory);
         }
-        let result = section.take_at(first, first.add(count));
-        let sections = &mut self.zones[section.zone().index()];
-        if result.is_ok() {
-            sections.free -= count;
-        }
-        sections.settle(section);
-        result
+        section.take_at(first, first.add(count))?;
+        self.zones[section.zone().index()].debit(section, count);
+        Ok(())
     }
 
     /// Gives back what was allocated at `pfn`, if that was `count` pages.

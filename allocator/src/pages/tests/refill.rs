@@ -192,3 +192,61 @@ fn a_block_does_not_grow_into_what_others_have() {
     others.iter().for_each(|addr| free(&frames, *addr, 1));
     assert_recovered(&frames);
 }
+
+#[test]
+fn a_block_grows_over_a_batch_of_cached_blocks_or_leaves_them() {
+    let memory = Memory::new(64 * MIB);
+    let frames = fresh(&memory);
+    // SAFETY: the pages are the test's.
+    let grow = |addr, new_count| unsafe { frames.grow_pages(addr, 1, new_count) };
+    for (cached, used, can) in [(31, 0, true), (32, 0, true), (33, 0, false), (20, 1, false)] {
+        frames.drain_all();
+        let addr = frames.alloc_pages(64, 0).unwrap();
+        // SAFETY: the pages are the test's.
+        unsafe { frames.shrink_pages(addr, 64, 1) }.unwrap();
+        let behind: Vec<usize> = (1..=cached + used)
+            .map(|page| frames.alloc_pages_at(addr + page * PAGE, 1, 0).unwrap())
+            .collect();
+        let (freed, kept) = behind.split_at(cached);
+        let before = frames.cached_pages();
+        freed.iter().for_each(|page| free(&frames, *page, 1));
+        assert_eq!(frames.cached_pages(), before + cached);
+        let pages = 1 + cached + used;
+        if can {
+            assert_eq!(grow(addr, pages), Ok(()));
+            assert_eq!(frames.cached_pages(), before);
+            free(&frames, addr, pages);
+        } else {
+            assert_eq!(grow(addr, pages), Err(AllocError::NoMemory));
+            assert_eq!(frames.cached_pages(), before + cached);
+            free(&frames, addr, 1);
+        }
+        kept.iter().for_each(|page| free(&frames, *page, 1));
+        frames.validate().unwrap();
+    }
+    assert_recovered(&frames);
+}
+
+#[test]
+fn growing_in_vain_changes_nothing() {
+    let memory = Memory::new(64 * MIB);
+    let frames = fresh(&memory);
+    let addr = frames.alloc_pages(1, 0).unwrap();
+    frames.drain_all();
+    let used = memory.addr() + 2000 * PAGE;
+    frames.alloc_pages_at(used, 1, 0).unwrap();
+    // What has never been used begins inside the free block of 32 MiB.
+    let far = memory.addr() + 10_000 * PAGE;
+    frames.alloc_pages_at(far, 1, 0).unwrap();
+    free(&frames, far, 1);
+    frames.drain_all();
+    // SAFETY: the pages are the test's.
+    let grown = unsafe { frames.grow_pages(addr, 1, 15_900) };
+    assert_eq!(grown, Err(AllocError::NoMemory));
+    frames.validate().unwrap();
+    let block = frames.alloc_pages(1 << 13, 0).unwrap();
+    free(&frames, block, 1 << 13);
+    free(&frames, addr, 1);
+    free(&frames, used, 1);
+    assert_recovered(&frames);
+}
