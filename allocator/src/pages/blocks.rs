@@ -86,7 +86,7 @@ impl Section {
     pub(super) fn take_at(&self, first: Pfn, limit: Pfn) -> AllocResult {
         let wanted = |limit| Blocks::new(first, limit, self.max_order());
         // A free block lies inside a free block of its own order or a larger one, because free
-        // buddies are merged. What is above the frontier is free, and stays there unless it is taken.
+        // buddies are merged. What is above the frontier is free; that moves only if all below is, too.
         let known = limit.min(self.frontier());
         let is_free = |(pfn, order)| self.covering(pfn, order).is_some();
         if first < known && !wanted(known).all(is_free) {

@@ -40,10 +40,10 @@ pub(super) struct FreeTree {
 /// The free blocks of one order.
 struct Members {
     count: Cell<u32>,
-    /// Which nodes of the highest level contain one. None does as long as there is only one, which is at [`alone`](Self::alone);
-    /// the summaries below go by that.
+    /// Which nodes of the highest level contain one. Empty from when there is a first one until there is a second: no
+    /// summary below shows a block then, either. With a second they show all, down to the last.
     top: Cell<u64>,
-    /// The number of a block's place. Means something only where there is a block, and nothing in `top`.
+    /// The number of the place of the first one, as long as `top` is empty.
     alone: Cell<usize>,
 }
 
