@@ -6,6 +6,7 @@ mod conformance;
 mod deadline;
 mod defects;
 mod exhaustion;
+mod interrupts;
 mod low_memory;
 mod memory;
 mod model;
@@ -21,6 +22,7 @@ mod storm;
 mod subject;
 
 pub(crate) use deadline::{Deadline, duration};
+pub(crate) use interrupts::interrupt_cpus;
 pub(crate) use memory::Memory;
 pub(crate) use platform::{Cpu, Host, SECOND_NODE};
 

@@ -1,13 +1,12 @@
 //! Threads and signals that do everything at once.
 
-use std::os::unix::thread::JoinHandleExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use std::vec::Vec;
 
 use super::shared::{assert_recovered, shared};
-use super::{Cpu, Deadline, GIB, Host, MIB, Memory, PAGE, duration};
+use super::{Cpu, Deadline, GIB, Host, MIB, Memory, PAGE, duration, interrupt_cpus};
 use crate::{AllocError, FrameAllocator, PageRequest};
 
 const THREADS: usize = 4;
@@ -293,27 +292,9 @@ fn interrupts_allocate_whatever_they_interrupted() {
     let memory = core::mem::ManuallyDrop::new(Memory::new(64 * MIB));
     // SAFETY: the memory is never unmapped.
     unsafe { INTERRUPTED.add_region_at(memory.whole(), GIB) }.unwrap();
-    // SAFETY: the handler does nothing but call the allocator and atomics.
-    unsafe { libc::signal(libc::SIGUSR1, interrupt as *const () as libc::sighandler_t) };
-    static STOP: AtomicBool = AtomicBool::new(false);
-    let workers: Vec<_> = (0..2)
-        .map(|id| thread::spawn(move || churn_without_mutex(&INTERRUPTED, id, &STOP)))
-        .collect();
-    let end = Instant::now() + duration();
-    let mut random = Random(5);
-    while Instant::now() < end {
-        for worker in &workers {
-            // SAFETY: the thread is not joined yet.
-            unsafe { libc::pthread_kill(worker.as_pthread_t(), libc::SIGUSR1) };
-        }
-        for _ in 0..random.below(3000) {
-            core::hint::spin_loop();
-        }
-    }
-    STOP.store(true, Ordering::Relaxed);
-    for worker in workers {
-        worker.join().unwrap();
-    }
+    interrupt_cpus(libc::SIGUSR1, interrupt, |id, stop| {
+        churn_without_mutex(&INTERRUPTED, id, stop);
+    });
     std::println!("{} interrupts", INTERRUPTS.load(Ordering::Relaxed));
     assert!(INTERRUPTS.load(Ordering::Relaxed) > 10);
     for (i, place) in HANDED.iter().enumerate() {
@@ -328,7 +309,6 @@ fn interrupts_allocate_whatever_they_interrupted() {
 
 /// Like [`churn`], but without exchanging blocks, so that a signal finds no lock but ours.
 fn churn_without_mutex(frames: &FrameAllocator<Host>, id: usize, stop: &AtomicBool) {
-    Cpu::set(id);
     let mut random = Random(0xfeed_beef + id as u64);
     let mut live: Vec<Stamped> = Vec::with_capacity(1000);
     let mut stamp = (id + 1) << 40;

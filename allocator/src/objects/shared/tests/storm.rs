@@ -2,7 +2,6 @@
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
-use std::os::unix::thread::JoinHandleExt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::thread;
@@ -11,7 +10,7 @@ use std::vec::Vec;
 
 use super::{Rig, layout};
 use crate::GlobalAllocator;
-use crate::pages::tests::{Cpu, Deadline, Host, MIB, Memory, duration};
+use crate::pages::tests::{Cpu, Deadline, Host, MIB, Memory, duration, interrupt_cpus};
 
 const THREADS: usize = 4;
 
@@ -197,7 +196,6 @@ extern "C" fn interrupt(_: libc::c_int) {
 
 /// Like `churn`, with nothing that an interrupt could deadlock.
 fn churn_alone(global: &GlobalAllocator<Host>, id: usize, stop: &AtomicBool) {
-    Cpu::set(id);
     let mut random = Random(77 + id as u64);
     let mut live: [Option<Stamped>; 300] = [const { None }; 300];
     let sizes = [16, 64, 100, 2048];
@@ -225,27 +223,9 @@ fn d13_interrupts_allocate_whatever_they_interrupted() {
     let region = unsafe { memory.whole().as_mut() };
     // SAFETY: as above.
     unsafe { INTERRUPTED.init(region) }.unwrap();
-    // SAFETY: the handler does nothing but call the allocator and atomics.
-    unsafe { libc::signal(libc::SIGUSR2, interrupt as *const () as libc::sighandler_t) };
-    static STOP: AtomicBool = AtomicBool::new(false);
-    let workers: Vec<_> = (0..2)
-        .map(|id| thread::spawn(move || churn_alone(&INTERRUPTED, id, &STOP)))
-        .collect();
-    let end = Instant::now() + duration();
-    let mut random = Random(5);
-    while Instant::now() < end {
-        for worker in &workers {
-            // SAFETY: the thread is not joined yet.
-            unsafe { libc::pthread_kill(worker.as_pthread_t(), libc::SIGUSR2) };
-        }
-        for _ in 0..random.below(3000) {
-            core::hint::spin_loop();
-        }
-    }
-    STOP.store(true, Ordering::Relaxed);
-    for worker in workers {
-        worker.join().unwrap();
-    }
+    interrupt_cpus(libc::SIGUSR2, interrupt, |id, stop| {
+        churn_alone(&INTERRUPTED, id, stop);
+    });
     std::println!("{} interrupts", INTERRUPTS.load(Ordering::Relaxed));
     assert!(INTERRUPTS.load(Ordering::Relaxed) > 10);
     for (place, size) in HANDED.iter().zip([16, 64, 64, 2048]) {
