@@ -1,6 +1,6 @@
 //! Signals as interrupts.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
@@ -8,13 +8,17 @@ use std::vec::Vec;
 
 use super::{Cpu, duration};
 
-/// Runs `work` on two CPUs and interrupts both again and again, for as long as storms last. It works until it is told to
-/// stop.
+/// How often a handler has to get to its work at least. On a machine with much else to do, few get there.
+const LEAST: usize = 100;
+
+/// Runs `work` on two CPUs and interrupts both again and again, for as long as storms last and until `taken` says that
+/// there were enough interrupts. It works until it is told to stop.
 ///
 /// No signal comes to a thread before it is a CPU: a handler there would be a second context on another one.
 pub(crate) fn interrupt_cpus(
     signal: libc::c_int,
     handler: extern "C" fn(libc::c_int),
+    taken: &AtomicUsize,
     work: impl Fn(usize, &AtomicBool) + Sync,
 ) {
     // SAFETY: a handler does nothing but call the allocator and atomics.
@@ -37,7 +41,9 @@ pub(crate) fn interrupt_cpus(
         let end = Instant::now() + duration();
         // Pauses of all lengths, up to some microseconds.
         let mut pause = 0_usize;
-        while Instant::now() < end {
+        let is_enough = || Instant::now() >= end && taken.load(Ordering::Relaxed) >= LEAST;
+        // Before it is told, one ends only because it failed.
+        while !is_enough() && !workers.iter().any(|worker| worker.is_finished()) {
             for thread in &threads {
                 // SAFETY: the thread is not joined yet.
                 unsafe { libc::pthread_kill(*thread, signal) };
@@ -52,4 +58,5 @@ pub(crate) fn interrupt_cpus(
             worker.join().unwrap();
         }
     });
+    std::println!("{} interrupts", taken.load(Ordering::Relaxed));
 }
