@@ -102,7 +102,7 @@ fn start(info: &'static mut BootInfo) -> ! {
     smp::init_boot_cpu();
     let cpus = firmware::read(acpi);
     memory::add_reclaimable();
-    smp::start_all(cpus.into_iter());
+    smp::start_all(cpus.into_iter(), smp::PATIENCE);
     println!("CPUs online: {}", percpu::online());
     // By a clock that begins when the machine is switched on, and can be read only now.
     let us = clock::to_us(heap_ready);

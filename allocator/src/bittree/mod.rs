@@ -35,7 +35,7 @@ mod chunk;
 mod free_list;
 mod place;
 mod static_chunk;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 mod tree;
 mod validate;

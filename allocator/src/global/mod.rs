@@ -14,7 +14,7 @@ mod info;
 mod inspect;
 mod realloc;
 mod rust_alloc;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 pub use about::{AddressInfo, ObjectInfo};

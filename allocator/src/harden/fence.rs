@@ -92,7 +92,7 @@ const fn is_size(size: usize) -> bool {
     size <= 2048
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use std::vec;

@@ -43,7 +43,7 @@ pub(crate) fn unlike_word(found: usize, expected: usize) -> Option<Difference> {
     })
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -34,7 +34,7 @@ pub(super) const fn ones(objects: usize, word: usize) -> Word {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

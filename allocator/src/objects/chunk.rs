@@ -205,7 +205,7 @@ impl Chunks {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::vec::Vec;
 

@@ -101,7 +101,7 @@ impl SizeClass {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -17,7 +17,7 @@ mod shared;
 mod size_class;
 mod slab;
 mod stats;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 mod tree;
 

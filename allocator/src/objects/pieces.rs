@@ -79,7 +79,7 @@ pub(crate) fn offsets(pieces: Pieces, bytes: usize) -> impl Iterator<Item = usiz
     all.map(|piece| piece * PIECE)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

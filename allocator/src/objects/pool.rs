@@ -235,7 +235,7 @@ impl<const PAGE_SIZE: usize, const N: usize> SlabPoolTrait for StaticSlabPool<PA
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use core::cell::Cell;
     use std::alloc::{alloc, dealloc};

@@ -170,7 +170,7 @@ static RECIPROCALS: [u64; SizeClass::COUNT] = {
     table
 };
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

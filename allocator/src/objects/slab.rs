@@ -269,7 +269,7 @@ impl Slab {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::objects::bits::MOST_WORDS;

@@ -158,7 +158,7 @@ const fn priority(base: usize) -> u64 {
     x ^ (x >> 31)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::collections::BTreeMap;
     use std::vec;

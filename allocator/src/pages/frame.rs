@@ -190,7 +190,7 @@ pub(crate) fn largest_block(first: Pfn, limit: Pfn, cap: Order) -> Option<Order>
         })
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

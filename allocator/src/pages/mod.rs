@@ -57,7 +57,7 @@ mod zone;
 mod zone_sections;
 mod zones;
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 pub(crate) mod tests;
 
 pub use about::{PageInfo, PageUse};

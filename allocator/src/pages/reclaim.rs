@@ -78,7 +78,7 @@ impl ReclaimRequest {
 /// may free and allocate; allocations that it makes never call it again.
 pub type Reclaim = fn(&ReclaimRequest) -> usize;
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

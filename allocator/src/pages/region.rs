@@ -185,7 +185,7 @@ impl<const PAGE_SIZE: usize> Pieces<PAGE_SIZE> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::vec::Vec;
 

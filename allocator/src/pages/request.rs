@@ -124,7 +124,7 @@ pub(crate) fn align_order<const PAGE_SIZE: usize>(align: usize) -> AllocResult<O
     Order::new((align / PAGE_SIZE).trailing_zeros()).ok_or(AllocError::InvalidParam)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -110,7 +110,7 @@ impl Sharers {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::super::frame::Order;
     use super::*;

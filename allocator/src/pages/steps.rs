@@ -137,7 +137,7 @@ impl ZoneInfo {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::vec::Vec;
 

@@ -77,7 +77,7 @@ impl FreeTree {
     #[inline]
     fn word(&self, level: usize, node: usize, word: usize) -> &Cell<u64> {
         debug_assert!(level < self.depth && self.levels[level].first <= node);
-        #[cfg(test)]
+        #[cfg(all(test, not(loom)))]
         steps::count();
         // Always below `LEVELS`; this shows it to the compiler.
         let level = level % LEVELS;
@@ -395,7 +395,7 @@ fn lowest_bit(word: u64) -> usize {
 
 /// Counts the words that a thread looks at, so that a test can show that an operation does not
 /// walk.
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 pub(super) mod steps {
     use core::cell::Cell;
 

@@ -118,7 +118,7 @@ impl fmt::Display for Zone {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -34,7 +34,7 @@ mod rc;
 mod runs;
 #[cfg(any(test, feature = "slab"))]
 mod slab;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 #[cfg(any(test, feature = "tlsf"))]
 mod tlsf;

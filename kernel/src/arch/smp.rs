@@ -18,7 +18,7 @@ use crate::memory::HEAP;
 use crate::nodes;
 
 /// How long a CPU may take until it says that it is there, in milliseconds.
-const DEADLINE: u32 = 500;
+pub(crate) const PATIENCE: u32 = 500;
 
 /// How far the CPU that is being started has come.
 static STAGE: AtomicU32 = AtomicU32::new(0);
@@ -120,8 +120,9 @@ pub(crate) fn left_out() -> usize {
     LEFT_OUT.load(Ordering::Relaxed)
 }
 
-/// Starts every CPU of `apic_ids` but this one. Those that do not answer are logged and left out.
-pub(crate) fn start_all(apic_ids: impl Iterator<Item = u32>) {
+/// Starts every CPU of `apic_ids` but this one. Those that do not answer within `patience` milliseconds are logged and
+/// left out.
+pub(crate) fn start_all(apic_ids: impl Iterator<Item = u32>, patience: u32) {
     if !apic::present() {
         return;
     }
@@ -138,7 +139,7 @@ pub(crate) fn start_all(apic_ids: impl Iterator<Item = u32>) {
             continue;
         }
         LISTED.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = start(apic_id, &bridge) {
+        if let Err(error) = start(apic_id, &bridge, patience) {
             LEFT_OUT.fetch_add(1, Ordering::Relaxed);
             log::warn!("CPU with APIC id {apic_id}: left out: {error}");
         }
@@ -148,7 +149,7 @@ pub(crate) fn start_all(apic_ids: impl Iterator<Item = u32>) {
 /// Why a CPU is left out.
 enum NotStarted {
     NoMemory(AllocError),
-    NoAnswer,
+    NoAnswer(u32),
     TooMany,
 }
 
@@ -157,12 +158,12 @@ impl core::fmt::Display for NotStarted {
         match self {
             Self::NoMemory(error) => write!(f, "its stacks: {error}"),
             Self::TooMany => write!(f, "{MAX_CPUS} CPUs is the most"),
-            Self::NoAnswer => write!(f, "no answer within {DEADLINE} ms"),
+            Self::NoAnswer(patience) => write!(f, "no answer within {patience} ms"),
         }
     }
 }
 
-fn start(apic_id: u32, bridge: &Bridge) -> Result<(), NotStarted> {
+fn start(apic_id: u32, bridge: &Bridge, patience: u32) -> Result<(), NotStarted> {
     let id = percpu::all().count();
     if id == MAX_CPUS {
         return Err(NotStarted::TooMany);
@@ -186,9 +187,9 @@ fn start(apic_id: u32, bridge: &Bridge) -> Result<(), NotStarted> {
     });
     apic::send_init(apic_id);
     timer::wait_ms(10, || false);
-    for patience in [2, DEADLINE] {
+    for wait in [2, patience] {
         apic::send_startup(apic_id, trampoline::PAGE);
-        if timer::wait_ms(patience, || STAGE.load(Ordering::Acquire) == ALIVE) {
+        if timer::wait_ms(wait, || STAGE.load(Ordering::Acquire) == ALIVE) {
             events::emit(&Event::Cpu {
                 id,
                 apic: apic_id,
@@ -208,7 +209,7 @@ fn start(apic_id: u32, bridge: &Bridge) -> Result<(), NotStarted> {
         apic: apic_id,
         state: "no-answer",
     });
-    Err(NotStarted::NoAnswer)
+    Err(NotStarted::NoAnswer(patience))
 }
 
 /// The first Rust code of a started CPU, on its own stack.

@@ -80,12 +80,13 @@ kernel_tests! { "smp", Test:
         let before = (smp::listed(), smp::left_out());
         let ghosts = [0xf0, 0xf1];
         GHOSTS.fetch_add(ghosts.len(), Ordering::Relaxed);
-        smp::start_all(ghosts.into_iter());
+        // Nobody is there who could be late.
+        smp::start_all(ghosts.into_iter(), 20);
         assert_eq!((smp::listed(), smp::left_out()), (before.0 + 2, before.1 + 2));
         assert_eq!(percpu::online(), online);
         // Those that are listed twice, or run already, are left alone.
         let running: Vec<u32> = percpu::all().map(|cpu| cpu.apic_id()).collect();
-        smp::start_all(running.into_iter());
+        smp::start_all(running.into_iter(), smp::PATIENCE);
         assert_eq!(percpu::online(), online);
         let ran = AtomicUsize::new(0);
         work::on_all(&|_| {

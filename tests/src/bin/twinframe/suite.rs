@@ -11,13 +11,12 @@ use crate::screen::say;
 
 /// What checks the lock-free code under every interleaving: the same tests' crate, with the model
 /// checker's atomics.
-const MODELS: [&str; 7] = [
+const MODELS: [&str; 6] = [
     "test",
     "--package=twinframe",
     "--lib",
     "--target-dir=target/loom",
     "--",
-    "--test-threads=1",
     "models::",
 ];
 
