@@ -67,9 +67,8 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         match if is_fenced { Change::Move } else { plan } {
             Change::None => Ok(ptr),
             Change::Shrink(pages) => {
-                let count = large_pages::<PAGE_SIZE>(old.size());
                 // SAFETY: the caller gives up what lies beyond the new layout.
-                unsafe { self.frames().shrink_pages(ptr.addr().get(), count, pages) }?;
+                unsafe { self.shrink(ptr, old, pages) }?;
                 Ok(ptr)
             }
             // SAFETY: the caller owns the memory.
@@ -91,16 +90,50 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
 }
 
 impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
-    /// Whether the pages of a layout could be made so many where they are.
+    /// Gives back all but so many of the pages of a layout, cleared if what is free is to be.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` was allocated for `old`, and is the caller's, who gives up what lies beyond those pages.
+    unsafe fn shrink(&self, ptr: NonNull<u8>, old: Layout, pages: usize) -> AllocResult {
+        let (addr, count) = (ptr.addr().get(), large_pages::<PAGE_SIZE>(old.size()));
+        if P::HARDENING.init_on_free {
+            self.frames().check(addr, count)?;
+            // SAFETY: these pages are allocated, and the caller gives them up.
+            unsafe { clear::<PAGE_SIZE>(ptr, pages, count) };
+        }
+        // SAFETY: the caller's duties are the same.
+        unsafe { self.frames().shrink_pages(addr, count, pages) }
+    }
+
+    /// Whether the pages of a layout could be made so many where they are. The new ones are cleared if what is
+    /// allocated is to be.
     ///
     /// # Safety
     ///
     /// `ptr` was allocated for `old`, and is the caller's.
     unsafe fn grow(&self, ptr: NonNull<u8>, old: Layout, pages: usize) -> bool {
-        let count = large_pages::<PAGE_SIZE>(old.size());
+        let (addr, count) = (ptr.addr().get(), large_pages::<PAGE_SIZE>(old.size()));
         // SAFETY: the caller owns them.
-        unsafe { self.frames().grow_pages(ptr.addr().get(), count, pages) }.is_ok()
+        let is_grown = unsafe { self.frames().grow_pages(addr, count, pages) }.is_ok();
+        if is_grown && P::HARDENING.init_on_alloc {
+            // SAFETY: these were allocated just now.
+            unsafe { clear::<PAGE_SIZE>(ptr, count, pages) };
+        }
+        is_grown
     }
+}
+
+/// Clears the pages `from..to` behind `ptr`.
+///
+/// # Safety
+///
+/// They are one allocation with what is at `ptr`, and nobody uses them.
+unsafe fn clear<const PAGE_SIZE: usize>(ptr: NonNull<u8>, from: usize, to: usize) {
+    // SAFETY: the caller says that these lie in the allocation.
+    let first = unsafe { ptr.add(from * PAGE_SIZE) };
+    // SAFETY: as above, and nobody uses them.
+    unsafe { first.write_bytes(0, (to - from) * PAGE_SIZE) };
 }
 
 #[cfg(all(test, not(loom)))]

@@ -269,9 +269,12 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         self.shared.index.iter().chain(tree.closing)
     }
 
-    /// What a CPU's caches hold and did; `None` for a CPU that never called.
+    /// What a CPU's caches hold and did; `None` for a CPU that never called, and where there is none of that number.
     #[must_use]
     pub fn cpu_info(&self, cpu: usize) -> Option<CpuInfo> {
+        if cpu >= P::MAX_CPUS {
+            return None;
+        }
         let cpu = self.shared.cpus.get(cpu)?;
         Some(CpuInfo {
             cached_pages: cpu.pages(),

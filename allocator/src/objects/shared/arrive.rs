@@ -91,8 +91,13 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
 
     /// Gives a CPU magazines, if there is memory.
     fn equip(&self, frames: &FrameAllocator<P, PAGE_SIZE>, cpu: &CpuState<P>) {
-        if cpu.patience.load(Ordering::Relaxed) != 0 {
-            cpu.patience.fetch_sub(1, Ordering::Relaxed);
+        // In one step: a handler may count down, too.
+        let counted = cpu
+            .patience
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            });
+        if counted.is_ok() {
             return;
         }
         if cpu.is_active() {

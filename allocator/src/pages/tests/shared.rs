@@ -173,6 +173,7 @@ fn cpus_that_never_call_cost_nothing() {
     on(255, || frames.alloc_pages(1, 0)).unwrap();
     assert_eq!(frames.total_pages(), total - 5);
     assert!(frames.cpu_info(6).is_none() && frames.cpu_info(255).is_some());
+    assert!(frames.cpu_info(256).is_none() && frames.cpu_info(usize::MAX).is_none());
 }
 
 #[test]
