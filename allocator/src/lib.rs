@@ -14,6 +14,7 @@ mod harden;
 mod modelled;
 mod objects;
 mod pages;
+mod patience;
 mod percpu;
 mod platform;
 mod report;

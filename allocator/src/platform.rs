@@ -87,6 +87,9 @@ pub unsafe trait Platform: Sized + 'static {
     /// masked, must be reached too: by an interrupt that cannot be masked, or in
     /// [`relax`](Self::relax). A CPU that is not running any code of this program counts as having
     /// executed one.
+    ///
+    /// Where the interrupt can be masked, a CPU that spins for a lock with interrupts masked, while the holder of that lock
+    /// allocates, has to answer as well: in the loop of the lock, as in `relax`.
     #[inline]
     fn heavy_barrier() {
         const {

@@ -1,8 +1,9 @@
 //! Taking pages out of other CPUs' caches, and sections out of their sight.
 //!
-//! Whoever drains waits for CPUs that are inside their caches, so it holds no lock then: an
+//! Whoever drains waits for CPUs that are inside their caches, so it holds no lock of the allocator then: an
 //! interrupt handler on such a CPU may need it. A handler that interrupted the allocator itself
-//! does not wait for long: the CPU it waits for may be waiting for it.
+//! does not wait for long: the CPU it waits for may be waiting for it. And as that CPU may also be in a handler which waits
+//! for a lock that the caller holds, nobody waits for ever, except to remove a section.
 
 use core::ops::Range;
 use core::sync::atomic::Ordering;
@@ -12,15 +13,13 @@ use super::entry::Entry;
 use super::pin::{Moving, is_moving};
 use super::shared::{FrameAllocator, Tree};
 use super::stack::Stack;
+use crate::patience::Patience;
 use crate::sync::IrqGuard;
 use crate::sync::Pinned;
 use crate::{AllocError, AllocResult, Platform};
 
 /// CPUs that are claimed together, for one barrier.
 const GROUP: usize = 64;
-
-/// How often a nested handler looks whether another CPU is out of its cache.
-const PATIENCE: usize = 1000;
 
 /// Blocks that were taken out of a cache, to be given back outside of it.
 struct Taken {
@@ -54,7 +53,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     /// Gives the pages in all CPUs' caches back to the tree; returns how many.
     pub fn drain_all(&self) -> usize {
         let own = self.drain_own();
-        own + self.drain_others(|_| true, self.is_nested())
+        own + self.drain_others(|_| true, &mut self.patience())
     }
 
     /// Gives the pages in one CPU's caches back to the tree; returns how many.
@@ -66,7 +65,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         if own {
             return self.drain_own();
         }
-        self.drain_others(|other| other == cpu, self.is_nested())
+        self.drain_others(|other| other == cpu, &mut self.patience())
     }
 
     /// Does as [`drain_all`](Self::drain_all), together with whoever else wants the same just now.
@@ -77,9 +76,24 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             return;
         }
         self.drain_own();
-        self.shared.passes.join::<P>(|| {
-            self.drain_others(|_| true, false);
-        });
+        let is_joined = self
+            .shared
+            .passes
+            .join::<P>(&mut Patience::much(), |patience| {
+                self.drain_others(|_| true, patience);
+            });
+        if !is_joined {
+            self.drain_others(|_| true, &mut Patience::none());
+        }
+    }
+
+    /// How long the caller may wait for other CPUs.
+    fn patience(&self) -> Patience {
+        if self.is_nested() {
+            Patience::little()
+        } else {
+            Patience::much()
+        }
     }
 
     /// Did the caller interrupt the allocator on this CPU? Then others may wait for what it
@@ -122,7 +136,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
 
     /// Drains the CPUs that are chosen, except this one, those that another context drains, and those
     /// that have nothing: what comes to them meanwhile is freed meanwhile.
-    fn drain_others(&self, chosen: impl Fn(usize) -> bool, hurry: bool) -> usize {
+    fn drain_others(&self, chosen: impl Fn(usize) -> bool, patience: &mut Patience) -> usize {
         let _moving = Moving::new(self);
         let me = P::cpu_id();
         let mut pages = 0;
@@ -148,16 +162,20 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             }
             P::heavy_barrier();
             for (cpu, claim) in group.into_iter().flatten() {
-                pages += self.drain_claimed(cpu, claim, hurry);
+                pages += self.drain_claimed(cpu, claim, patience);
             }
         }
         pages
     }
 
-    /// Drains a CPU that is claimed, with a heavy barrier since.
-    fn drain_claimed(&self, cpu: &CpuPages, mut claim: Claimed<'_>, hurry: bool) -> usize {
+    /// Drains a CPU that is claimed, with a heavy barrier since; leaves it out if it does not come out of its cache.
+    fn drain_claimed(
+        &self,
+        cpu: &CpuPages,
+        mut claim: Claimed<'_>,
+        patience: &mut Patience,
+    ) -> usize {
         let mut pages = 0;
-        let mut looks = 0;
         loop {
             // SAFETY: the callers executed the barrier after the claim.
             let taken = unsafe { claim.access(|held| Taken::from(cpu, held)) };
@@ -173,11 +191,8 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
                     );
                     pages += taken.len << stack.order().log2();
                 }
-                None if hurry && looks == PATIENCE => return pages,
-                None => {
-                    looks += 1;
-                    P::relax();
-                }
+                None if !patience.look::<P>() => return pages,
+                None => {}
             }
         }
     }
@@ -196,7 +211,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
                 P::relax();
             };
             P::heavy_barrier();
-            self.drain_claimed(cpu, claim, false);
+            self.drain_claimed(cpu, claim, &mut Patience::endless());
         }
     }
 
@@ -215,7 +230,8 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     /// Gives up the section that manages `addr`, while other CPUs go on; see
     /// [`BuddyAllocator::remove_section`](super::BuddyAllocator::remove_section).
     ///
-    /// Not for interrupt handlers: it waits for all CPUs.
+    /// Not for interrupt handlers, and not for a caller that holds a lock which an interrupt handler takes: it waits for all
+    /// CPUs, for as long as it takes.
     ///
     /// # Errors
     ///

@@ -12,6 +12,7 @@ mod models;
 use core::sync::atomic::Ordering;
 
 use crate::Platform;
+use crate::patience::Patience;
 
 #[cfg(loom)]
 use self::modelled::AtomicUsize;
@@ -41,10 +42,15 @@ impl Passes {
         self.holder.load(Ordering::Relaxed) == cpu + 1
     }
 
-    /// Runs `pass`, or waits until another CPU has run one that began after this call.
+    /// Runs `pass`, or waits until another CPU has run one that began after this call. Says whether there was one, or
+    /// else patience was at its end.
     ///
     /// The caller is pinned, and no handler that interrupted a pass, or what a pass waits for.
-    pub(super) fn join<P: Platform>(&self, pass: impl FnOnce()) {
+    pub(super) fn join<P: Platform>(
+        &self,
+        patience: &mut Patience,
+        pass: impl FnOnce(&mut Patience),
+    ) -> bool {
         // A change that changes nothing: the pass that counts on from here sees what happened before.
         let before = self.begun.fetch_add(0, Ordering::AcqRel);
         loop {
@@ -56,18 +62,18 @@ impl Passes {
             );
             if taken.is_ok() {
                 let number = self.begun.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
-                pass();
+                pass(patience);
                 self.ended.store(number, Ordering::Relaxed);
                 self.holder.store(0, Ordering::Release);
-                return;
+                return true;
             }
-            while self.holder.load(Ordering::Acquire) != 0 {
-                P::relax();
+            if !patience.wait::<P>(|| self.holder.load(Ordering::Acquire) == 0) {
+                return false;
             }
             let ended = self.ended.load(Ordering::Relaxed);
             // Numbers wrap around. What ended may also be older than what had begun.
             if (1..=usize::MAX / 2).contains(&ended.wrapping_sub(before)) {
-                return;
+                return true;
             }
         }
     }

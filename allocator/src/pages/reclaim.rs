@@ -74,8 +74,10 @@ impl ReclaimRequest {
 
 /// Gives pages back, and returns how many; 0 when there is nothing left to give.
 ///
-/// It is called with no lock held, by the context that allocates: maybe an interrupt handler. It
-/// may free and allocate; allocations that it makes never call it again.
+/// It is called with no lock of the allocator held, by the context that allocates: maybe an interrupt handler. That is
+/// [pinned](crate::Platform::pin) meanwhile, so the callback must not sleep. It may free and allocate; allocations that it
+/// makes never call it again. An allocation that would fail asks up to 64 times, and tries again after each that was not
+/// in vain.
 pub type Reclaim = fn(&ReclaimRequest) -> usize;
 
 #[cfg(all(test, not(loom)))]

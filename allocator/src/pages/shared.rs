@@ -51,8 +51,8 @@ pub(super) struct Shared {
     pub(super) cpus: CpuTable<CpuPages>,
     /// How many contexts on CPUs without caches have pages on their way from a cache to the tree.
     pub(super) strangers: AtomicUsize,
-    /// One of them is in the reclaim callback.
-    pub(super) reclaiming: AtomicBool,
+    /// Which of them is in the reclaim callback: 0 is none, else it is the number of its CPU and 1.
+    pub(super) reclaiming: AtomicUsize,
     /// Drains on behalf of allocations that would fail.
     pub(super) passes: Passes,
     /// Blocks in caches whose state was not what it had to be.
@@ -101,7 +101,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
                 nodes: AtomicU8::new(0),
                 cpus: CpuTable::new(),
                 strangers: AtomicUsize::new(0),
-                reclaiming: AtomicBool::new(false),
+                reclaiming: AtomicUsize::new(0),
                 passes: Passes::new(),
                 corrupted: AtomicUsize::new(0),
             },

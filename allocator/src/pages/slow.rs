@@ -13,6 +13,7 @@ use super::shared::{FrameAllocator, Tree};
 use super::stack::{Group, Slot, Stack};
 use super::zones::Zones;
 use crate::error::Lack;
+use crate::patience::Patience;
 use crate::percpu::{CpuTable, offset_in_pages};
 use crate::sync::Pinned;
 use crate::{AllocError, AllocResult, Platform};
@@ -23,6 +24,9 @@ const DRAINS: usize = 8;
 
 /// The same of one whose caller has more to drain before it tries again.
 const DRAINS_OF_A_TRY: usize = 1;
+
+/// How often an allocation asks the callback: one that claims success each time must come to an end too.
+const ROUNDS: usize = 64;
 
 /// What the callback is to hear of.
 #[derive(Clone, Copy)]
@@ -110,25 +114,21 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         demand: &Demand,
         mut result: AllocResult<(usize, Option<ReclaimRequest>)>,
     ) -> AllocResult<usize> {
-        /// A callback that claims success each time must come to an end too.
-        const ROUNDS: usize = 64;
-        for round in 1..=ROUNDS {
+        let request = ReclaimRequest::failed::<PAGE_SIZE>(demand);
+        let mut rounds = 0;
+        loop {
             match result {
                 Ok((addr, pressure)) => {
                     self.tell(pressure);
                     return Ok(addr);
                 }
-                Err(AllocError::NoMemory) => {
-                    let request = ReclaimRequest::failed::<PAGE_SIZE>(demand);
-                    if self.call_reclaim(&request) == 0 || round == ROUNDS {
-                        break;
-                    }
-                }
+                Err(AllocError::NoMemory)
+                    if rounds != ROUNDS && self.call_reclaim(&request) != 0 => {}
                 Err(error) => return Err(error),
             }
+            rounds += 1;
             result = self.allocate_or_drain(demand, DRAINS, Tell::All);
         }
-        Err(AllocError::NoMemory)
     }
 
     /// Allocates from the tree; drains all caches before that fails, `most` times if others take what comes of it.
@@ -183,23 +183,17 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     /// waited for: where memory has run out on all CPUs, there is always one that begins. A nested
     /// handler does not wait at all: it may have interrupted such a context.
     fn wait_for_moving(&self) {
-        let mut patience = 1_usize << 20;
-        let mut wait = |is_over: &dyn Fn() -> bool| {
-            while patience != 0 && !is_over() {
-                patience -= 1;
-                P::relax();
-            }
-        };
         if self.is_nested() {
             return;
         }
+        let mut patience = Patience::much();
         for (_, cpu) in self.shared.cpus.iter(P::MAX_CPUS) {
             let moves = cpu.moves.load(Ordering::Acquire);
             if is_moving(moves) {
-                wait(&|| cpu.moves.load(Ordering::Acquire) != moves);
+                patience.wait::<P>(|| cpu.moves.load(Ordering::Acquire) != moves);
             }
         }
-        wait(&|| self.shared.strangers.load(Ordering::Acquire) == 0);
+        patience.wait::<P>(|| self.shared.strangers.load(Ordering::Acquire) == 0);
     }
 
     /// Has this CPU blocks in that stack, which an allocation then did not get?
@@ -294,13 +288,28 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         let Some(reclaim) = self.tree.0.lock().reclaim else {
             return 0;
         };
-        let cpu = self.shared.cpus.get(P::cpu_id());
-        let reclaiming = cpu.map_or(&self.shared.reclaiming, |cpu| &cpu.reclaiming);
-        if reclaiming.swap(true, Ordering::Acquire) {
+        // It stays on its CPU: who allocates in there is known by that.
+        let _pinned = Pinned::<P>::new();
+        let (cpu, stranger) = (P::cpu_id(), &self.shared.reclaiming);
+        // A CPU that had no caches at first may get some in there.
+        if stranger.load(Ordering::Relaxed) == cpu + 1 {
+            return 0;
+        }
+        let Some(own) = self.shared.cpus.get(cpu) else {
+            let entered =
+                stranger.compare_exchange(0, cpu + 1, Ordering::Acquire, Ordering::Relaxed);
+            if entered.is_err() {
+                return 0;
+            }
+            let freed = reclaim(request);
+            stranger.store(0, Ordering::Release);
+            return freed;
+        };
+        if own.reclaiming.swap(true, Ordering::Acquire) {
             return 0;
         }
         let freed = reclaim(request);
-        reclaiming.store(false, Ordering::Release);
+        own.reclaiming.store(false, Ordering::Release);
         freed
     }
 

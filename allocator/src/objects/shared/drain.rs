@@ -12,6 +12,7 @@ use super::reserve::Reserve;
 use super::slabs::give_pages;
 use crate::Platform;
 use crate::pages::FrameAllocator;
+use crate::patience::Patience;
 
 impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     /// Empties the magazines of all CPUs and the depots into the slabs and gives every page back that no live
@@ -19,24 +20,21 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     /// pages that were; not 0 if another context did so meanwhile.
     ///
     /// Waits for turns of other CPUs, with no lock held; a handler that interrupted a turn of its
-    /// own CPU does not wait, and leaves out what it cannot have.
+    /// own CPU does not wait, and leaves out what it cannot have. So does, in the end, everybody.
     pub(crate) fn drain(&self, frames: &FrameAllocator<P, PAGE_SIZE>, thorough: bool) -> usize {
         self.end_quarantine(frames);
         // Who waits for the pages may be waiting for this CPU, and be waited for by who is at it here.
-        let is_nested = self.is_nested() || frames.is_nested();
+        let mut patience = if frames.is_nested() {
+            Patience::none()
+        } else {
+            self.patience()
+        };
         let Some(exclusive) = self.try_exclusive() else {
-            // Somebody is at it. Barriers of one's own would only hold them up.
-            if is_nested {
-                return 0;
-            }
-            while self.is_exclusive() {
-                P::relax();
-            }
-            // What there was, they have brought back.
-            return 1;
+            // Somebody is at it. Barriers of one's own would only hold them up. What there was, they bring back.
+            return patience.wait::<P>(|| !self.is_exclusive()).into();
         };
         let mut given = 0;
-        self.visit_claimed(&exclusive, is_nested, |cpu, claimed| {
+        self.visit_claimed(&exclusive, &mut patience, |cpu, claimed| {
             // SAFETY: they are claimed, and the CPU is in no turn that has them.
             unsafe { cpu.forget_view() };
             // SAFETY: as above.
@@ -82,7 +80,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             }
             P::relax();
         };
-        self.visit_claimed(&exclusive, false, |cpu, claimed| {
+        self.visit_claimed(&exclusive, &mut Patience::endless(), |cpu, claimed| {
             // SAFETY: they are claimed, and the CPU is in no turn that has them.
             unsafe { cpu.forget_view() };
             claimed
@@ -91,11 +89,11 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
 
     /// Claims the magazines of all CPUs, and passes each CPU with what it has to `visit`, which
     /// returns what it has from then on. A CPU that is in a turn is
-    /// waited for, or, by a handler that may have interrupted that turn, left out.
+    /// waited for with patience, and then left out.
     pub(super) fn visit_claimed(
         &self,
         _: &Exclusive<'_, P>,
-        is_nested: bool,
+        patience: &mut Patience,
         mut visit: impl FnMut(&CpuState<P>, *mut Magazines) -> *mut Magazines,
     ) {
         let mut has_magazines = false;
@@ -110,11 +108,11 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             let Some(claimed) = cpu.claimed() else {
                 continue;
             };
-            let mut is_out = leaves(cpu, claimed, is_nested);
+            let mut is_out = leaves(cpu, claimed, patience);
             // Its turns end at the claim, unless it had magazines installed just then.
             if is_out && cpu.vacate() {
                 P::heavy_barrier();
-                is_out = leaves(cpu, claimed, is_nested);
+                is_out = leaves(cpu, claimed, patience);
             }
             cpu.release(if is_out { visit(cpu, claimed) } else { claimed });
         }
@@ -187,12 +185,11 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     }
 }
 
-/// Whether a CPU whose magazines are claimed is in no turn that has them; waits for that if it may.
-fn leaves<P: Platform>(cpu: &CpuState<P>, claimed: *mut Magazines, is_nested: bool) -> bool {
-    let mut is_out = claimed.is_null() || !cpu.is_active();
-    while !is_out && !is_nested {
-        P::relax();
-        is_out = !cpu.is_active();
-    }
-    is_out
+/// Whether a CPU whose magazines are claimed is in no turn that has them; waits for that with patience.
+fn leaves<P: Platform>(
+    cpu: &CpuState<P>,
+    claimed: *mut Magazines,
+    patience: &mut Patience,
+) -> bool {
+    claimed.is_null() || patience.wait::<P>(|| !cpu.is_active())
 }

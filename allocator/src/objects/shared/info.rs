@@ -121,9 +121,9 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             }
         }
         // Whoever has this is emptying the magazines: there is nothing to see.
-        let is_nested = self.is_nested();
+        let mut patience = self.patience();
         if let Some(exclusive) = self.try_exclusive() {
-            self.visit_claimed(&exclusive, is_nested, |_, claimed| {
+            self.visit_claimed(&exclusive, &mut patience, |_, claimed| {
                 // SAFETY: they are claimed, and the CPU is in no turn.
                 if let Some(magazines) = unsafe { claimed.as_ref() } {
                     for class in SizeClass::ALL {

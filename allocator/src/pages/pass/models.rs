@@ -7,6 +7,7 @@ use loom::thread;
 use super::Passes;
 use crate::Platform;
 use crate::modelled::Machine;
+use crate::patience::Patience;
 
 /// A cache for each CPU, and where a pass brings what is in them.
 struct Rig {
@@ -25,7 +26,7 @@ impl Rig {
             at_one: AtomicUsize::new(0),
         };
         // Its words are made before there are threads.
-        rig.passes.join::<Machine>(|| {});
+        assert!(rig.passes.join::<Machine>(&mut Patience::much(), |_| {}));
         rig
     }
 
@@ -33,7 +34,7 @@ impl Rig {
     fn free_and_drain(&self) {
         let cpu = Machine::cpu_id();
         self.caches[cpu].store(1, Ordering::Relaxed);
-        self.passes.join::<Machine>(|| {
+        let is_joined = self.passes.join::<Machine>(&mut Patience::much(), |_| {
             assert!(self.passes.is_at_one(cpu));
             assert_eq!(self.at_one.fetch_add(1, Ordering::Relaxed), 0);
             for cache in &self.caches {
@@ -44,6 +45,7 @@ impl Rig {
             }
             self.at_one.fetch_sub(1, Ordering::Relaxed);
         });
+        assert!(is_joined);
         assert!(!self.passes.is_at_one(cpu));
         assert_eq!(
             self.caches[cpu].load(Ordering::Relaxed),

@@ -5,7 +5,8 @@ use std::boxed::Box;
 use std::cell::Cell;
 
 use super::shared::on;
-use super::{GIB, Host, MIB, Memory};
+use super::{Deadline, GIB, Host, MIB, Memory};
+use crate::patience::Patience;
 use crate::{AllocError, FrameAllocator, Platform};
 
 /// The host, on which two other CPUs look for memory all the time: one begins before the other ends.
@@ -86,4 +87,58 @@ fn nobody_waits_until_the_others_have_stopped_looking() {
     assert_eq!(frames.alloc_pages(1, 0), Err(AllocError::NoMemory));
     FRAMES.set(None);
     assert!((1..10).contains(&WAITED.get()), "{} times", WAITED.get());
+}
+
+/// Allocates all pages there are, with another CPU that stays where it is until that is done: how many come.
+fn take_all_beside(frames: &FrameAllocator<Relay>) -> usize {
+    on(0, || {
+        core::iter::from_fn(|| frames.alloc_pages(1, 0).ok()).count()
+    })
+}
+
+/// It may be in a handler that waits for a lock which whoever allocates holds.
+#[test]
+fn nobody_waits_for_ever_for_a_cpu_that_is_in_its_caches() {
+    let _deadline = Deadline::start();
+    let memory = Memory::new(4 * MIB);
+    let frames = FrameAllocator::<Relay>::new();
+    // SAFETY: the memory outlives what the test does with the allocator.
+    unsafe { frames.add_region_at(memory.whole(), GIB) }.unwrap();
+    on(0, || frames.alloc_pages(1, 0)).unwrap();
+    let cached = on(1, || {
+        let addr = frames.alloc_pages(1, 0).unwrap();
+        // SAFETY: just allocated.
+        unsafe { frames.dealloc_pages(addr, 1) }.unwrap();
+        frames.with_own(|cpu, _| (cpu.pages(), take_all_beside(&frames)))
+    });
+    let (cached, taken) = cached.expect("nobody claims them");
+    assert!(cached != 0 && taken != 0);
+    assert_eq!(frames.free_pages(), cached);
+    // Out of them it is waited for, and has nothing left.
+    assert_eq!(take_all_beside(&frames), cached);
+    assert_eq!(frames.free_pages(), 0);
+}
+
+/// Nor for one that is draining all others for everybody.
+#[test]
+fn nobody_waits_for_ever_for_a_cpu_that_is_draining() {
+    let _deadline = Deadline::start();
+    let memory = Memory::new(4 * MIB);
+    let frames = FrameAllocator::<Relay>::new();
+    // SAFETY: the memory outlives what the test does with the allocator.
+    unsafe { frames.add_region_at(memory.whole(), GIB) }.unwrap();
+    for cpu in 0..3 {
+        let addr = on(cpu, || frames.alloc_pages(1, 0)).unwrap();
+        // SAFETY: just allocated.
+        on(cpu, || unsafe { frames.dealloc_pages(addr, 1) }).unwrap();
+    }
+    let free = frames.free_pages();
+    let passes = &frames.shared.passes;
+    let taken = on(1, || {
+        let mut taken = 0;
+        passes.join::<Relay>(&mut Patience::none(), |_| taken = take_all_beside(&frames));
+        taken
+    });
+    // What is in caches that nobody is in is there for the taking.
+    assert_eq!(taken, free);
 }

@@ -68,6 +68,11 @@ unsafe impl Platform for Host {
         MASKED.set(MASKED.get() - 1);
     }
 
+    /// The thread that is waited for may not be running.
+    fn relax() {
+        std::thread::yield_now();
+    }
+
     fn heavy_barrier() {
         register_barrier();
         membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED);

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::vec::Vec;
 
-use super::shared::{assert_recovered, free, take_all};
-use super::{GIB, Host, MIB, Memory};
+use super::shared::{assert_recovered, free, on, take_all};
+use super::{GIB, Host, MIB, Memory, PAGE};
 use crate::{AllocError, FrameAllocator, PageRequest, ReclaimRequest, Urgency, Watermarks, Zone};
 
 static CALLS: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
@@ -169,4 +169,79 @@ fn watermarks_may_be_anything_in_order() {
     assert!(all.len() > 2000);
     all.iter().for_each(|addr| free(&frames, *addr, 1));
     assert_recovered(&frames);
+}
+
+static BIT_BY_BIT: FrameAllocator<Host> = FrameAllocator::new();
+
+/// Gives back one page of a block of 64.
+fn one_page(_: &ReclaimRequest) -> usize {
+    let addr = KEPT_PAGES.lock().unwrap().pop();
+    addr.map_or(0, |addr| {
+        free(&BIT_BY_BIT, addr, 1);
+        1
+    })
+}
+
+static KEPT_PAGES: std::sync::Mutex<Vec<usize>> = std::sync::Mutex::new(Vec::new());
+
+#[test]
+fn what_the_last_call_gave_back_is_found() {
+    let memory = core::mem::ManuallyDrop::new(Memory::new(4 * MIB));
+    // SAFETY: the memory is never unmapped.
+    unsafe { BIT_BY_BIT.add_region_at(memory.whole(), GIB) }.unwrap();
+    let mut all = take_all(&BIT_BY_BIT);
+    all.sort_unstable();
+    let block = 64 * PAGE;
+    let start = all.iter().position(|addr| addr % block == 0).unwrap();
+    KEPT_PAGES
+        .lock()
+        .unwrap()
+        .extend(all.drain(start..start + 64));
+    BIT_BY_BIT.set_reclaim(Some(one_page));
+    let addr = BIT_BY_BIT.alloc_pages(64, 0).unwrap();
+    assert!(KEPT_PAGES.lock().unwrap().is_empty());
+    free(&BIT_BY_BIT, addr, 64);
+    BIT_BY_BIT.set_reclaim(None);
+    all.into_iter().for_each(|addr| free(&BIT_BY_BIT, addr, 1));
+    assert_recovered(&BIT_BY_BIT);
+}
+
+static NEW_CPU: FrameAllocator<Host> = FrameAllocator::new();
+static DEPTH: AtomicUsize = AtomicUsize::new(0);
+
+/// Frees some pages, and allocates until it would be asked again.
+fn allocates(_: &ReclaimRequest) -> usize {
+    assert_eq!(DEPTH.fetch_add(1, Ordering::Relaxed), 0, "called by itself");
+    let from = KEPT_HERE.lock().unwrap().len().saturating_sub(16);
+    let given = KEPT_HERE.lock().unwrap().split_off(from);
+    given.iter().for_each(|addr| free(&NEW_CPU, *addr, 1));
+    let taken = take_all(&NEW_CPU);
+    taken.iter().for_each(|addr| free(&NEW_CPU, *addr, 1));
+    DEPTH.fetch_sub(1, Ordering::Relaxed);
+    given.len()
+}
+
+static KEPT_HERE: std::sync::Mutex<Vec<usize>> = std::sync::Mutex::new(Vec::new());
+
+/// Its caches come into being in the callback.
+#[test]
+fn the_callback_of_a_cpu_without_caches_is_not_called_by_itself() {
+    let memory = core::mem::ManuallyDrop::new(Memory::new(4 * MIB));
+    // SAFETY: the memory is never unmapped.
+    unsafe { NEW_CPU.add_region_at(memory.whole(), GIB) }.unwrap();
+    *KEPT_HERE.lock().unwrap() = take_all(&NEW_CPU);
+    NEW_CPU.set_reclaim(Some(allocates));
+    let addr = on(1, || {
+        assert!(NEW_CPU.cpu_info(1).is_none());
+        NEW_CPU.alloc_pages(1, 0).unwrap()
+    });
+    assert!(NEW_CPU.cpu_info(1).is_some());
+    free(&NEW_CPU, addr, 1);
+    NEW_CPU.set_reclaim(None);
+    KEPT_HERE
+        .lock()
+        .unwrap()
+        .drain(..)
+        .for_each(|addr| free(&NEW_CPU, addr, 1));
+    assert_recovered(&NEW_CPU);
 }

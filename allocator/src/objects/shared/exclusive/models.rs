@@ -15,6 +15,7 @@ use super::super::magazine::Magazines;
 use crate::Platform;
 use crate::modelled::Machine;
 use crate::modelled::atomics::{Ever, at_every_point, forget_interrupt, interrupt};
+use crate::patience::Patience;
 
 /// An object layer with so many CPUs and no pages.
 struct Rig {
@@ -74,16 +75,14 @@ impl Rig {
 
     /// What a drain does before and while it looks at magazines. Returns how many CPUs' magazines it had.
     fn claim(&self) -> usize {
-        let is_nested = self.objects.is_nested();
+        let mut patience = self.objects.patience();
         let Some(exclusive) = self.objects.try_exclusive() else {
-            while !is_nested && self.objects.is_exclusive() {
-                Machine::heavy_barrier();
-            }
+            patience.wait::<Machine>(|| !self.objects.is_exclusive());
             return 0;
         };
         let mut visited = 0;
         self.objects
-            .visit_claimed(&exclusive, is_nested, |cpu, magazines| {
+            .visit_claimed(&exclusive, &mut patience, |cpu, magazines| {
                 cpu.used.with_mut(|_| ());
                 visited += usize::from(!magazines.is_null());
                 magazines
@@ -96,10 +95,12 @@ impl Rig {
     fn retire(&self) -> bool {
         let exclusive = self.objects.try_exclusive().expect("nobody else claims");
         let mut had = false;
-        self.objects.visit_claimed(&exclusive, false, |_, claimed| {
-            had |= !claimed.is_null();
-            null_mut()
-        });
+        let mut patience = Patience::much();
+        self.objects
+            .visit_claimed(&exclusive, &mut patience, |_, claimed| {
+                had |= !claimed.is_null();
+                null_mut()
+            });
         if had {
             self.states[0].used.with_mut(|_| ());
         }

@@ -8,6 +8,7 @@ mod single;
 mod storm;
 mod timers;
 mod trim;
+mod waits;
 
 use core::alloc::Layout;
 use core::ptr::NonNull;

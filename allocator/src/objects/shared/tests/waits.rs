@@ -1,0 +1,68 @@
+//! CPUs that stay where they are while others wait for them: they may be in a handler that waits for a lock which
+//! whoever allocates holds.
+
+use super::super::super::size_class::SizeClass;
+use super::super::allocator::ObjectAllocator;
+use super::{Host, MIB, Memory, on};
+use crate::FrameAllocator;
+use crate::pages::tests::Deadline;
+use crate::sync::Pinned;
+
+const CLASS: SizeClass = SizeClass::Bytes64;
+
+/// Two CPUs that have objects in their magazines, and nobody has any.
+fn two_cpus(memory: &Memory) -> (FrameAllocator<Host>, ObjectAllocator<Host, 0x1000>) {
+    let (frames, objects) = (FrameAllocator::new(), ObjectAllocator::new());
+    // SAFETY: the memory outlives what the tests do with the allocator.
+    unsafe { frames.add_region(memory.whole().as_mut()) }.expect("enough memory");
+    for cpu in [0, 1] {
+        on(cpu, || {
+            let all: [_; 100] = core::array::from_fn(|_| {
+                let object = objects.alloc(&frames, CLASS).expect("enough memory");
+                object.addr().get()
+            });
+            for addr in all {
+                // SAFETY: just allocated.
+                let freed = unsafe { objects.free(&frames, addr, CLASS) };
+                assert_eq!(freed, Ok(()));
+            }
+        });
+    }
+    (frames, objects)
+}
+
+#[test]
+fn nobody_waits_for_ever_for_a_cpu_that_is_in_its_magazines() {
+    let _deadline = Deadline::start();
+    let memory = Memory::new(4 * MIB);
+    let (frames, objects) = two_cpus(&memory);
+    on(1, || {
+        let pinned = Pinned::<Host>::new();
+        let cpu = objects.cpus.get(1).expect("it has called");
+        let turn = objects.own_turn(cpu, &pinned);
+        assert!(turn.is_some());
+        on(0, || objects.drain(&frames, true));
+        frames.drain_all();
+        assert_ne!(frames.allocated_bytes(), 0, "what it has is left to it");
+        drop(turn);
+    });
+    objects.drain(&frames, true);
+    frames.drain_all();
+    assert_eq!(frames.allocated_bytes(), 0);
+}
+
+#[test]
+fn nobody_waits_for_ever_for_a_cpu_that_is_draining() {
+    let _deadline = Deadline::start();
+    let memory = Memory::new(4 * MIB);
+    let (frames, objects) = two_cpus(&memory);
+    on(1, || {
+        let exclusive = objects.try_exclusive();
+        assert!(exclusive.is_some());
+        assert_eq!(on(0, || objects.drain(&frames, true)), 0);
+        drop(exclusive);
+    });
+    assert_ne!(objects.drain(&frames, true), 0);
+    frames.drain_all();
+    assert_eq!(frames.allocated_bytes(), 0);
+}
