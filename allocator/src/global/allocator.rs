@@ -29,7 +29,7 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            frames: FrameAllocator::new(),
+            frames: FrameAllocator::below_objects(),
             objects: ObjectAllocator::new(),
             faults: Faults::new(),
         }
@@ -316,10 +316,10 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// `NotFound` and `Busy`, as there.
     pub fn remove_section(&self, addr: usize) -> AllocResult<Range<usize>> {
         self.objects.drain(&self.frames, true);
-        let range = self.frames.remove_section(addr)?;
+        let range = self.frames.remove(addr)?;
         self.objects.forget_views();
         Ok(range)
     }

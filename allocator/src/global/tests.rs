@@ -65,6 +65,23 @@ fn regions_are_added_and_overlap_is_refused() {
     );
 }
 
+/// The objects have to know of it.
+#[test]
+fn sections_are_removed_by_the_allocator_that_has_the_objects() {
+    let memory = vec![0; 256 * PAGE].leak();
+    let (first, second) = memory.split_at_mut(128 * PAGE);
+    let at = second.as_ptr().addr() + 64 * PAGE;
+    let global = GlobalAllocator::<Host>::new();
+    // SAFETY: the memory is used through the allocator only, and outlives it.
+    unsafe { global.init(first) }.expect("enough memory");
+    // SAFETY: as above.
+    unsafe { global.add_region(second) }.expect("enough memory");
+    let removed = global.frames().remove_section(at);
+    assert_eq!(removed, Err(AllocError::InvalidParam));
+    assert!(global.remove_section(at).is_ok());
+    assert_eq!(global.remove_section(at), Err(AllocError::NotFound));
+}
+
 #[test]
 fn every_class_and_large_layouts_come_and_go() {
     let rig = Rig::new(16 << 20);

@@ -237,8 +237,21 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     ///
     /// [`NotFound`](AllocError::NotFound): no section has the address; [`Busy`](AllocError::Busy):
     /// the section has pages out, pages in caches not counted. Whoever tries to allocate just then
-    /// may wait for the outcome, but does not fail because of it.
+    /// may wait for the outcome, but does not fail because of it. [`InvalidParam`](AllocError::InvalidParam): these are
+    /// the pages of a [`GlobalAllocator`](crate::GlobalAllocator), which
+    /// [removes](crate::GlobalAllocator::remove_section) sections itself.
+    ///
+    /// What a CPU needs at its first call lies in the oldest memory for ever, and, if that is full then, in any: such a section
+    /// stays busy.
     pub fn remove_section(&self, addr: usize) -> AllocResult<Range<usize>> {
+        if self.shared.has_objects {
+            return Err(AllocError::InvalidParam);
+        }
+        self.remove(addr)
+    }
+
+    /// The same for whoever knows of everything that refers to the section.
+    pub(crate) fn remove(&self, addr: usize) -> AllocResult<Range<usize>> {
         let index = &self.shared.index;
         self.drain_all();
         let is_nested = self.is_nested();

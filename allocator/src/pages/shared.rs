@@ -57,6 +57,8 @@ pub(super) struct Shared {
     pub(super) passes: Passes,
     /// Blocks in caches whose state was not what it had to be.
     pub(super) corrupted: AtomicUsize,
+    /// A layer of objects above remembers where sections describe slabs, and has to hear of a removal.
+    pub(super) has_objects: bool,
 }
 
 /// What is behind the lock.
@@ -94,6 +96,15 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     /// An allocator without memory.
     #[must_use]
     pub const fn new() -> Self {
+        Self::make(false)
+    }
+
+    /// One whose sections are removed by the layer of objects above it.
+    pub(crate) const fn below_objects() -> Self {
+        Self::make(true)
+    }
+
+    const fn make(has_objects: bool) -> Self {
         Self {
             shared: Shared {
                 index: SectionIndex::new(),
@@ -104,6 +115,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
                 reclaiming: AtomicUsize::new(0),
                 passes: Passes::new(),
                 corrupted: AtomicUsize::new(0),
+                has_objects,
             },
             tree: Line(IrqLock::new(Tree {
                 zones: Zones::new(),

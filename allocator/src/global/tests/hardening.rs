@@ -366,23 +366,31 @@ fn memory_is_cleared_before_use_and_after() {
 fn memory_is_cleared_where_blocks_are_resized_in_place() {
     let rig = Rig::<INIT>::new(1 << 20);
     let (small, large) = (layout(2 * 4096, 8), layout(32 * 4096, 8));
-    let block = rig.alloc(small);
+    let block = rig.alloc(large);
     for _ in 0..2 {
+        // SAFETY: ours, and initialised.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(block.as_ptr(), large.size()) };
+        bytes.fill(0xff);
+        // SAFETY: it is ours.
+        let resized = unsafe { rig.global.realloc(block, large, small) };
+        assert_eq!(resized, Ok(block));
+        // SAFETY: memory of the allocator under test, of which nobody uses what is free.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(block.as_ptr(), large.size()) };
+        let (kept, freed) = bytes.split_at_mut(small.size());
+        assert!(kept.iter().all(|byte| *byte == 0xff));
+        assert!(freed.iter().all(|byte| *byte == 0));
+        // As memory is that nobody has had yet.
+        freed.fill(0xa5);
         // SAFETY: it is ours.
         let resized = unsafe { rig.global.realloc(block, small, large) };
         assert_eq!(resized, Ok(block));
         // SAFETY: ours, and initialised.
-        let bytes = unsafe { core::slice::from_raw_parts_mut(block.as_ptr(), large.size()) };
-        assert!(bytes[small.size()..].iter().all(|byte| *byte == 0));
-        bytes.fill(0xff);
-        // SAFETY: as above.
-        let resized = unsafe { rig.global.realloc(block, large, small) };
-        assert_eq!(resized, Ok(block));
-        // SAFETY: memory of the allocator under test.
         let bytes = unsafe { core::slice::from_raw_parts(block.as_ptr(), large.size()) };
-        assert!(bytes[..small.size()].iter().all(|byte| *byte == 0xff));
         assert!(bytes[small.size()..].iter().all(|byte| *byte == 0));
     }
+    // SAFETY: it is ours.
+    let resized = unsafe { rig.global.realloc(block, large, small) };
+    assert_eq!(resized, Ok(block));
     let wrong = layout(3 * 4096, 8);
     // SAFETY: the mistake under test.
     let refused = unsafe { rig.global.realloc(block, wrong, layout(4096, 4096)) };

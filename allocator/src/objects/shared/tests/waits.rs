@@ -13,8 +13,10 @@ const CLASS: SizeClass = SizeClass::Bytes64;
 /// Two CPUs that have objects in their magazines, and nobody has any.
 fn two_cpus(memory: &Memory) -> (FrameAllocator<Host>, ObjectAllocator<Host, 0x1000>) {
     let (frames, objects) = (FrameAllocator::new(), ObjectAllocator::new());
-    // SAFETY: the memory outlives what the tests do with the allocator.
-    unsafe { frames.add_region(memory.whole().as_mut()) }.expect("enough memory");
+    // SAFETY: the memory outlives what the tests do with the allocator, and is used through it only.
+    let region = unsafe { memory.whole().as_mut() };
+    // SAFETY: as above.
+    unsafe { frames.add_region(region) }.expect("enough memory");
     for cpu in [0, 1] {
         on(cpu, || {
             let all: [_; 100] = core::array::from_fn(|_| {
