@@ -17,13 +17,14 @@ use crate::{AllocError, AllocResult};
 pub enum SlabAllocResult {
     /// Here is an object.
     Allocated(NonNull<u8>),
-    /// The allocator wants memory: fetch `pages` pages, pass them to
+    /// The allocator wants memory, and has allocated nothing: fetch `pages` pages, pass them to
     /// [`add_slab`](SlabAllocator::add_slab) with this class, and call `alloc` again until it
-    /// answers `Allocated`.
+    /// answers `Allocated`. Who has no memory leaves it at that; nothing has to be taken back.
     NeedsSlab {
         /// The class to pass on.
         size_class: SizeClass,
-        /// How many pages to fetch; any page-aligned place will do.
+        /// How many pages of `PAGE_SIZE` bytes to fetch; any page-aligned place will do. `add_slab`
+        /// takes bytes: `pages * PAGE_SIZE`.
         pages: usize,
     },
 }
@@ -38,7 +39,7 @@ pub enum SlabDeallocResult {
     FreeSlab {
         /// Its first byte, as passed to [`SlabAllocator::add_slab`].
         base: usize,
-        /// Its length.
+        /// Its length in pages: all that was passed there.
         pages: usize,
     },
 }
@@ -55,10 +56,89 @@ const FEW: usize = 6;
 /// a caller has to be ready for a second `NeedsSlab` in a row. [`reclaim`](Self::reclaim) gives that
 /// memory back too.
 ///
+/// A free hands a slab back if no object of it is live any more, and another such slab of its class
+/// is kept already; [`reclaim`](Self::reclaim) hands the kept ones back.
+///
 /// Every free is checked, in every build: the object's slab is found by its address in a balanced
 /// tree, never by reading memory near the object.
 ///
 /// All operations but [`validate`](Self::validate) take time logarithmic in the number of slabs.
+///
+/// ```
+/// use std::alloc::Layout;
+/// use std::ptr::NonNull;
+///
+/// use twinframe::{AllocError, AllocResult, BuddyAllocator};
+/// use twinframe::{SlabAllocResult, SlabAllocator, SlabDeallocResult};
+///
+/// const PAGE_SIZE: usize = 0x1000;
+///
+/// struct Heap {
+///     slabs: SlabAllocator<PAGE_SIZE>,
+///     pages: BuddyAllocator<PAGE_SIZE>,
+/// }
+///
+/// impl Heap {
+///     fn alloc(&mut self, layout: Layout) -> AllocResult<NonNull<u8>> {
+///         // It may ask twice: for a slab, and for memory to describe it with.
+///         loop {
+///             match self.slabs.alloc(layout)? {
+///                 SlabAllocResult::Allocated(object) => return Ok(object),
+///                 SlabAllocResult::NeedsSlab { size_class, pages } => {
+///                     let base = self.pages.alloc_pages(pages, 0)?;
+///                     let bytes = pages * PAGE_SIZE;
+///                     // SAFETY: pages that nobody else has, until they come back.
+///                     unsafe { self.slabs.add_slab(size_class, base, bytes, 0) }?;
+///                 }
+///             }
+///         }
+///     }
+///
+///     /// # Safety
+///     ///
+///     /// Nobody uses the object any more.
+///     unsafe fn free(&mut self, object: NonNull<u8>, layout: Layout) -> AllocResult {
+///         // SAFETY: the caller's duties are the same.
+///         let freed = unsafe { self.slabs.dealloc(object, layout) }?;
+///         self.take_back(freed)
+///     }
+///
+///     fn take_back(&mut self, freed: SlabDeallocResult) -> AllocResult {
+///         match freed {
+///             SlabDeallocResult::Done => Ok(()),
+///             SlabDeallocResult::FreeSlab { base, pages } => self.pages.dealloc_pages(base, pages),
+///         }
+///     }
+/// }
+///
+/// # let mut memory = vec![0u8; 1 << 20];
+/// let mut heap = Heap { slabs: SlabAllocator::new(), pages: BuddyAllocator::new() };
+/// // SAFETY: the memory outlives the heap, and is used through it only.
+/// unsafe { heap.pages.init(&mut memory) }?;
+///
+/// // Eight objects fill the first slab; the ninth is in another one.
+/// let layout = Layout::new::<[u8; 2048]>();
+/// let mut objects = Vec::new();
+/// for _ in 0..9 {
+///     objects.push(heap.alloc(layout)?);
+/// }
+/// for object in &objects {
+///     // SAFETY: it is not used any more.
+///     unsafe { heap.free(*object, layout) }?;
+/// }
+/// // The second slab came back with the ninth object, and is not this allocator's any more.
+/// // SAFETY: nobody uses the object; that it is free already is for the allocator to see.
+/// assert_eq!(unsafe { heap.free(objects[8], layout) }, Err(AllocError::NotFound));
+/// // SAFETY: as above. The first slab is kept.
+/// assert_eq!(unsafe { heap.free(objects[0], layout) }, Err(AllocError::NotAllocated));
+///
+/// assert_eq!(heap.pages.allocated_bytes(), 8 * 2048);
+/// while let Some(freed) = heap.slabs.reclaim() {
+///     heap.take_back(freed)?;
+/// }
+/// assert_eq!(heap.pages.allocated_bytes(), 0);
+/// # Ok::<(), AllocError>(())
+/// ```
 pub struct SlabAllocator<const PAGE_SIZE: usize = 0x1000> {
     nodes: Nodes,
     heap: SlabHeap,
@@ -142,13 +222,22 @@ impl<const PAGE_SIZE: usize> SlabAllocator<PAGE_SIZE> {
         Ok(emptied.map_or(SlabDeallocResult::Done, |slab| self.retire(slab)))
     }
 
-    /// Takes `bytes` bytes at `base` as a slab of `size_class`. `owner_cpu` is kept as a label.
+    /// Takes `bytes` bytes at `base` as a slab of `size_class`, or as memory for descriptors if that is
+    /// what the latest [`alloc`](Self::alloc) asked for, or none is left to describe a slab with.
+    ///
+    /// `bytes` may be any whole number of pages; `NeedsSlab` names the best one. A slab has as many
+    /// objects as fit into it, 2048 at most: what is behind those is of no use until the slab is handed
+    /// back. So one page would do for any class, and of pages larger than 16 KiB slabs of the smallest
+    /// classes use a part only.
+    ///
+    /// `owner_cpu` is a label that [`owner`](Self::owner) answers with, nothing else: any number will do. It is
+    /// not kept with memory for descriptors.
     ///
     /// # Errors
     ///
-    /// Nothing changes if the memory is refused: `InvalidParam` if `base` is not page-aligned, or
-    /// `bytes` is no whole number of pages, or the range wraps; `MemoryOverlap` if it overlaps a
-    /// slab.
+    /// Nothing changes if the memory is refused: `InvalidParam` if `base` is 0 or not page-aligned, if `bytes` is 0 or no whole number of pages, or if the range reaches or passes the
+    /// end of the address space; `MemoryOverlap` if it overlaps a slab. (Whether it overlaps memory for
+    /// descriptors is not checked.)
     ///
     /// # Safety
     ///
