@@ -5,18 +5,20 @@ use core::fmt;
 use crate::{AllocError, Violation};
 
 /// A caller's mistake that the allocator noticed and could not return as an error: the call has no
-/// result (`GlobalAlloc::dealloc`), or the mistake was made by somebody else and before. The
-/// allocator's state is unchanged.
+/// result (`GlobalAlloc::dealloc`), or has another one, or the mistake was made by somebody else and
+/// before. Each variant says what the allocator did about it; it goes on working.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Misuse {
-    /// A free that was refused.
+    /// A free that was refused, with nothing changed. A second free that was not seen at once, since
+    /// both were made at the same time or the object was written to meanwhile, may be seen when the object
+    /// comes back to its slab: then it is dropped there, and `size` is that of the class, `align` 1.
     Free {
         /// The address that was to be freed.
         addr: usize,
-        /// The size that was given with it.
+        /// The size that was given with it, in bytes.
         size: usize,
-        /// The alignment that was given with it.
+        /// The alignment that was given with it, in bytes.
         align: usize,
         /// Why it was refused.
         error: AllocError,
@@ -27,12 +29,12 @@ pub enum Misuse {
         /// The address of the block.
         addr: usize,
     },
-    /// A byte beside an object was overwritten. It was found when the object was freed, which it is
-    /// now. Its address is `object + offset`.
+    /// A byte beside an object was overwritten. It was found when the object was freed; that goes on, and
+    /// the object is free or in quarantine then. The byte's address is `object + offset`.
     RedZone {
         /// The address of the object.
         object: usize,
-        /// Its size.
+        /// Its size in bytes.
         size: usize,
         /// Where the byte lies, from the object's beginning: below 0, or `size` and above.
         offset: isize,
@@ -41,13 +43,13 @@ pub enum Misuse {
         /// What is there.
         found: u8,
     },
-    /// A byte of a free object was overwritten. It was found when the object was about to be used
-    /// again, which it is now. Its address is `object + offset`; with an offset below that of a
-    /// word, it belongs to the mark that tells free objects apart.
+    /// A byte of a free object was overwritten. It was found when the object was about to be handed out
+    /// again; that goes on, with the object put right. The byte's address is `object + offset`; with an
+    /// offset below the size of a word, it belongs to the mark that tells free objects apart.
     UseAfterFree {
         /// The address of the object, its red zone included.
         object: usize,
-        /// The size of its class.
+        /// The size of its class, in bytes.
         size: usize,
         /// Where the byte lies, from that address.
         offset: usize,
