@@ -12,8 +12,9 @@ use crate::{AllocError, AllocResult, Platform};
 
 /// A memory allocator for all CPUs of a machine: objects, pages, and Rust's `GlobalAlloc`.
 ///
-/// Any call may come from an interrupt handler, whatever it interrupted. Nothing here panics when
-/// memory runs out. A test keeps a CPU's first calls within 6 KiB of stack, in an optimised build for x86-64.
+/// Any call may come from any CPU and from an interrupt handler, whatever it interrupted, unless the call says
+/// otherwise. Nothing here panics when memory runs out. A test keeps a CPU's first calls within 6 KiB of stack,
+/// in an optimised build for x86-64.
 ///
 /// A layout whose size and alignment are at most 2048 bytes is served from slabs of its
 /// [`SizeClass`], any other from whole pages: as many as the size needs, no more. A size of 0 is
@@ -35,7 +36,7 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         }
     }
 
-    /// Takes the first memory.
+    /// Takes the first memory. Not for interrupt handlers.
     ///
     /// # Errors
     ///
@@ -49,17 +50,21 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         unsafe { self.frames.init(region) }
     }
 
-    /// Takes more memory: any writable range, aligned or not. Its first pages hold its metadata.
+    /// Takes more memory, while other CPUs go on: any writable range, aligned or not. It lies physically where
+    /// [`Platform::virt_to_phys`] says that its first byte does. Its first pages hold its metadata. Not for
+    /// interrupt handlers: it waits for a removal to end.
     ///
     /// # Errors
     ///
-    /// `NotInitialized` before [`init`](Self::init); `InvalidParam` if the range is too small to
-    /// manage a page; `MemoryOverlap` if it overlaps memory that is managed already.
+    /// `NotInitialized` before [`init`](Self::init); else as
+    /// [`BuddyAllocator::add_region_at`](crate::BuddyAllocator::add_region_at): `InvalidParam` if the range is
+    /// too small to manage a page, `MemoryOverlap` if it overlaps memory that is managed already.
     ///
     /// # Safety
     ///
-    /// The memory belongs to the allocator from now on: nobody else reads or writes it, except
-    /// through what the allocator hands out.
+    /// The memory is mapped, writable and physically contiguous. It belongs to the allocator from now on, also when
+    /// the borrow has ended: nobody else reads or writes it, except through what the allocator hands out, until
+    /// its sections are removed again.
     pub unsafe fn add_region(&self, region: &mut [u8]) -> AllocResult {
         if self.frames.section_count() == 0 {
             return Err(AllocError::NotInitialized);
@@ -109,8 +114,9 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     /// # Errors
     ///
     /// Nothing changes if the free is refused: `NotFound` if the address is in no section, or, for
-    /// a small layout, in no slab; `InvalidParam` if the object's class is not the one that
-    /// `layout` selects; `NotAllocated` if nothing begins at `ptr` or it is free already.
+    /// a small layout, in no slab; `InvalidParam` if the object's class or the number of pages is not the one
+    /// that `layout` selects, or with red zones the size is another one; `NotAllocated` if nothing
+    /// begins at `ptr` or it is free already.
     ///
     /// # Safety
     ///
@@ -131,7 +137,8 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         self.dealloc_slowly(addr, class)
     }
 
-    /// Whether `ptr` is something live that [`dealloc`](Self::dealloc) would take with this layout.
+    /// Whether `ptr` is something live that [`dealloc`](Self::dealloc) would take with this layout. Red zones
+    /// are not looked at.
     ///
     /// # Errors
     ///
@@ -235,7 +242,8 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     ///
     /// # Errors
     ///
-    /// Nothing changes if the free is refused: `NotFound`, `NotAllocated`, `InvalidParam`.
+    /// Nothing changes if the free is refused, as [`BuddyAllocator`](crate::BuddyAllocator) says with which error:
+    /// `NotFound`, `NotAllocated`, `InvalidParam`. Slabs are `NotAllocated`.
     ///
     /// # Safety
     ///
@@ -312,7 +320,8 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
 
     /// Gives up the section that manages `addr`, as [`FrameAllocator::remove_section`] does.
     /// Sections of this allocator are removed in this way only: the object layer remembers where the
-    /// slabs of a section are described.
+    /// slabs of a section are described. Not for interrupt handlers, and not for a caller that holds a lock which an
+    /// interrupt handler takes: it waits for all CPUs, for as long as it takes.
     ///
     /// # Errors
     ///

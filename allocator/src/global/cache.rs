@@ -19,35 +19,30 @@ const CACHE_LINE: usize = 64;
 ///
 /// It takes its memory from the size classes of a [`GlobalAllocator`], so an object costs what it
 /// costs there, what one cache frees the next can use, and all of it is found again under pressure.
+/// Objects of more than 2048 bytes or alignment take whole pages.
 /// What a cache has of its own is the type, the constructor, the alignment and the name, under which
 /// it counts.
 ///
 /// The constructor runs whenever an object is handed out, and the destructor of `T` when it comes
 /// back: a free object is plain memory. (Constructors that run once in the life of a slab, and
 /// leave free objects constructed, do not mix with values that own something, with poison, or with
-/// the mark that finds double frees.)
+/// the mark that finds double frees.) If the constructor panics, and that unwinds, the object's memory is free
+/// again.
 ///
 /// Any call may come from any CPU and from an interrupt handler. Counting costs an uncontended
 /// atomic addition.
 ///
 /// ```
-/// use twinframe::{AllocResult, GlobalAllocator, ObjectCache, Platform};
+/// use twinframe::{AllocError, GlobalAllocator, ObjectCache, Platform};
 ///
 /// #[derive(Default)]
 /// struct Inode {
 ///     number: u64,
 /// }
 ///
-/// fn first_inode<P: Platform>(heap: &GlobalAllocator<P>) -> AllocResult<u64> {
-///     let inodes = ObjectCache::with_constructor(heap, "inode", Inode::default).cache_aligned();
-///     let mut inode = inodes.alloc()?;
-///     inode.number += 1;
-///     Ok(inode.number)
-/// }
-/// # let _ = first_inode::<Nothing>;
-/// # struct Nothing;
-/// # // SAFETY: never used.
-/// # unsafe impl Platform for Nothing {
+/// # struct Machine;
+/// # // SAFETY: one thread uses it, nothing interrupts that, and physical addresses are virtual ones.
+/// # unsafe impl Platform for Machine {
 /// #     const MAX_CPUS: usize = 1;
 /// #     type IrqState = ();
 /// #     fn cpu_id() -> usize { 0 }
@@ -56,6 +51,17 @@ const CACHE_LINE: usize = 64;
 /// #     fn irq_save() {}
 /// #     unsafe fn irq_restore(_: ()) {}
 /// # }
+/// let heap = GlobalAllocator::<Machine>::new();
+/// # // SAFETY: the memory was leaked, and nobody else uses it.
+/// # unsafe { heap.init(vec![0u8; 1 << 20].leak()) }?;
+/// let inodes = ObjectCache::with_constructor(&heap, "inode", Inode::default).cache_aligned();
+/// let mut inode = inodes.alloc()?;
+/// inode.number += 1;
+/// assert_eq!(inodes.stats().live(), 1);
+/// drop(inode);
+/// let stats = inodes.destroy().expect("no object is live");
+/// assert_eq!((stats.allocations, stats.object_size), (1, 64));
+/// # Ok::<(), AllocError>(())
 /// ```
 pub struct ObjectCache<'a, T, P: Platform, C = (), const PAGE_SIZE: usize = 0x1000> {
     store: Store<'a, P, PAGE_SIZE>,

@@ -73,7 +73,8 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         Some(info)
     }
 
-    /// Checks every invariant by walking everything, with interrupts masked: for tests.
+    /// Checks every invariant by walking everything, with interrupts masked: for tests. Not for interrupt handlers:
+    /// it waits for a removal of memory to end.
     ///
     /// # Errors
     ///

@@ -50,13 +50,14 @@ impl Taken {
 }
 
 impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
-    /// Gives the pages in all CPUs' caches back to the tree; returns how many.
+    /// Gives the pages in all CPUs' caches back to the tree; returns how many. Waits for CPUs that are inside
+    /// their caches, but not without end, and leaves what it cannot have.
     pub fn drain_all(&self) -> usize {
         let own = self.drain_own();
         own + self.drain_others(|_| true, &mut self.patience())
     }
 
-    /// Gives the pages in one CPU's caches back to the tree; returns how many.
+    /// The same for one CPU's caches; of a number that no CPU has, it gives back nothing.
     pub fn drain_cpu(&self, cpu: usize) -> usize {
         let own = {
             let _pinned = Pinned::<P>::new();

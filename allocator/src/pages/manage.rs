@@ -350,7 +350,8 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         section.split_slab::<PAGE_SIZE>(pfn)
     }
 
-    /// Registers the function that gives memory back, or none.
+    /// Registers the function that gives memory back, or none, as it is at first. It hears anew of zones that are
+    /// below their watermarks. A call of the former one may still be under way on another CPU.
     pub fn set_reclaim(&self, reclaim: Option<Reclaim>) {
         let mut tree = self.tree.0.lock();
         tree.reclaim = reclaim;

@@ -3,8 +3,11 @@
 use super::request::Demand;
 use super::zone::Zone;
 
-/// Free pages of a zone at which something happens. Nothing is refused because of them. Those in CPUs' caches do not
-/// count, but if they would do, they are given back instead of calling the callback.
+/// Numbers of free pages of a zone, on all nodes together, at which something happens. Nothing is refused because of
+/// them. Pages in CPUs' caches do not count, but if they would do, they are given back instead of calling the callback.
+///
+/// `min <= low <= high`. They follow from the size of the zone, as on Linux, unless
+/// [`set_watermarks`](crate::FrameAllocator::set_watermarks) says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Watermarks {
     /// Below this, every allocation that takes pages out of the zone's trees calls the callback. (Those for the
@@ -47,13 +50,13 @@ pub enum Urgency {
 pub struct ReclaimRequest {
     /// How badly.
     pub urgency: Urgency,
-    /// The order of the allocation, or of what it grows by.
+    /// The order of the allocation, or of what it grows by: it takes up to `1 << order` pages.
     pub order: usize,
     /// Pages that would do: for the allocation, or up to the `high` watermark.
     pub pages: usize,
     /// The highest zone that helps.
     pub zone: Zone,
-    /// The last physical address that helps.
+    /// The last physical address that helps: a page helps if no byte of it lies above.
     pub max_phys: u64,
 }
 
@@ -72,12 +75,16 @@ impl ReclaimRequest {
     }
 }
 
-/// Gives pages back, and returns how many; 0 when there is nothing left to give.
+/// Gives pages back, and returns how many; 0 when there is nothing left to give. It is registered with
+/// [`FrameAllocator::set_reclaim`](crate::FrameAllocator::set_reclaim).
 ///
-/// It is called with no lock of the allocator held, by the context that allocates: maybe an interrupt handler. That is
-/// [pinned](crate::Platform::pin) meanwhile, so the callback must not sleep. It may free and allocate; allocations that it
-/// makes never call it again. An allocation that would fail asks up to 64 times, and tries again after each that was not
-/// in vain.
+/// It is called with no lock of the allocator held, by the context that allocates: maybe an interrupt handler, and maybe
+/// on several CPUs at once. That is [pinned](crate::Platform::pin) meanwhile, so the callback must not sleep. It may free
+/// and allocate; while it runs, it is not called again on the same CPU, so allocations there do without it.
+///
+/// What it returns counts for [`Urgency::Failing`] only. An allocation that would fail asks up to 64 times, and tries again
+/// after each that was not in vain. Objects that it frees to a [`GlobalAllocator`](crate::GlobalAllocator) serve as well:
+/// that looks for them when the callback was in vain.
 pub type Reclaim = fn(&ReclaimRequest) -> usize;
 
 #[cfg(all(test, not(loom)))]

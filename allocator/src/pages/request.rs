@@ -4,7 +4,9 @@ use super::frame::{Order, Pfn};
 use super::zone::Zone;
 use crate::{AllocError, AllocResult};
 
-/// A page allocation with everything that can be asked of one.
+/// A page allocation with everything that can be asked of one. The calls named `allocate` take it, and refuse what
+/// makes no sense with [`InvalidParam`](AllocError::InvalidParam). What they return is freed with `dealloc_pages` and
+/// the same count.
 ///
 /// ```
 /// use twinframe::PageRequest;
@@ -24,7 +26,8 @@ pub struct PageRequest {
 }
 
 impl PageRequest {
-    /// `count` pages, rounded up to a power of two, anywhere.
+    /// `count` pages, rounded up to a power of two, anywhere: from 1 to `1 << MAX_ORDER`
+    /// ([`MAX_ORDER`](crate::MAX_ORDER)).
     pub const fn new(count: usize) -> Self {
         Self {
             count,
@@ -35,13 +38,13 @@ impl PageRequest {
         }
     }
 
-    /// Aligned to `align` bytes, a power of two of at least a page; 0 means one page.
+    /// Aligned to `align` bytes, a power of two from a page up to the largest block; 0 means one page.
     pub const fn align(mut self, align: usize) -> Self {
         self.align = align;
         self
     }
 
-    /// No byte of it at a physical address above `max_phys`.
+    /// No byte of it at a physical address above `max_phys`; `u64::MAX` means anywhere.
     pub const fn max_phys(mut self, max_phys: u64) -> Self {
         self.max_phys = max_phys;
         self
@@ -52,14 +55,14 @@ impl PageRequest {
         self.max_phys(Zone::Dma32.last())
     }
 
-    /// Filled with zeroes.
+    /// All of its pages filled with zeroes.
     pub const fn zeroed(mut self) -> Self {
         self.zeroed = true;
         self
     }
 
     /// Exactly the count, which need not be a power of two; what a larger block had to be split
-    /// for is free again at once.
+    /// for is free again at once. There must be a block for the rounded count.
     pub const fn exact(mut self) -> Self {
         self.exact = true;
         self
