@@ -2,7 +2,9 @@
 
 use crate::{Hardening, Misuse};
 
-/// The machine below the allocator: CPU numbers, address translation, interrupt masking.
+/// The machine below the allocator: CPU numbers, address translation, interrupt masking, and where there
+/// are several CPUs a memory barrier on all of them. The [crate's page](crate) has an implementation for
+/// the threads of a process.
 ///
 /// All calls are static: no `dyn`, no link-time symbol and no singleton, so allocators for
 /// different platforms live side by side in one program.

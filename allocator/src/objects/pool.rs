@@ -23,7 +23,7 @@ pub enum SlabPoolDeallocResult {
     FreeSlab {
         /// Its first byte.
         base: usize,
-        /// Its length.
+        /// Its length in pages.
         pages: usize,
     },
 }
@@ -106,11 +106,12 @@ pub trait SlabPoolTrait: Sync {
         unsafe { self.current_slab().add_slab(size_class, base, bytes) }
     }
 
-    /// Frees an object that CPU `owner_cpu` allocated.
+    /// Frees an object that CPU `owner_cpu` allocated, which takes the lock of that CPU's slabs. The number is
+    /// one that [`owner_slab`](Self::owner_slab) takes.
     ///
     /// # Errors
     ///
-    /// As [`SlabAllocator::dealloc`].
+    /// As [`SlabAllocator::dealloc`]; `NotFound` also if another CPU allocated the object.
     ///
     /// # Safety
     ///
@@ -212,7 +213,8 @@ pub struct StaticSlabPool<const PAGE_SIZE: usize = 0x1000, const N: usize = 1> {
 }
 
 impl<const PAGE_SIZE: usize, const N: usize> StaticSlabPool<PAGE_SIZE, N> {
-    /// A pool over `slabs`; `current_cpu_id` answers below `N`.
+    /// A pool over `slabs`, those of CPU number `i` at index `i`; `current_cpu_id` answers below `N`, else calls
+    /// panic.
     #[must_use]
     pub const fn new(slabs: [PerCpuSlab<PAGE_SIZE>; N], current_cpu_id: fn() -> usize) -> Self {
         Self {
