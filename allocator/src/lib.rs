@@ -35,7 +35,8 @@
 //! 5. Use it from every CPU. None has to be announced: its state is set up when it first calls.
 //!
 //! Interrupt handlers may allocate and free, whatever they interrupted, and may make any other call but those
-//! that wait for all CPUs or for each other: adding and removing memory, and `validate`. A handler that
+//! that wait for all CPUs or for each other: adding and removing memory, and `validate`. Nor may whoever makes those
+//! hold a lock of the kernel's that handlers take; other calls may be made under one. A handler that
 //! [`Platform::irq_save`] does not hold back, as that of a non-maskable interrupt, makes no call but
 //! [`about`](GlobalAllocator::about).
 //!

@@ -30,8 +30,9 @@ use crate::{AllocError, AllocResult, Misuse, Platform};
 /// with which error.
 ///
 /// No allocation fails while pages lie in some CPU's cache: before it does, all caches are
-/// drained. The exception is a handler that interrupted this allocator on its own CPU: it cannot
-/// have the pages in that CPU's cache.
+/// drained. There are two exceptions. A handler that interrupted this allocator on its own CPU cannot
+/// have the pages in that CPU's cache. And a CPU that stays inside its caches for long, since
+/// a handler has interrupted it there, keeps what it has: nobody waits for it without end.
 ///
 /// The lock of the tree is held with interrupts masked for at most a batch of 32 blocks. Nothing is
 /// waited for while it is held.
