@@ -270,14 +270,14 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
             result => return result,
         }
         self.drain_objects();
-        match self.frames.allocate(request) {
+        let addr = self.frames.allocate_below(request, &mut |_| {
             // What the callback has freed may be objects.
-            Err(AllocError::NoMemory) if self.frames.has_reclaim() => {
-                self.drain_objects();
-                self.try_cleared(request)
-            }
-            result => result,
-        }
+            self.drain_objects();
+            true
+        })?;
+        // SAFETY: these pages were just allocated.
+        unsafe { self.frames.clear_if_asked(addr, request) };
+        Ok(addr)
     }
 
     /// Allocates what is there without asking for it, cleared if the request says so.

@@ -17,6 +17,7 @@
 //!   memory.
 
 mod about;
+mod ask;
 mod blocks;
 mod buddy;
 mod cache;

@@ -20,13 +20,10 @@ use crate::{AllocError, AllocResult, Platform};
 
 /// How often an allocation drains all caches. While others take what comes of that, or move it, it may be there the
 /// next time.
-const DRAINS: usize = 8;
+pub(super) const DRAINS: usize = 8;
 
 /// The same of one whose caller has more to drain before it tries again.
 const DRAINS_OF_A_TRY: usize = 1;
-
-/// How often an allocation asks the callback: one that claims success each time must come to an end too.
-const ROUNDS: usize = 64;
 
 /// What the callback is to hear of.
 #[derive(Clone, Copy)]
@@ -102,32 +99,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     pub(super) fn allocate_or_reclaim(&self, demand: &Demand) -> AllocResult<usize> {
         match self.allocate_or_drain(demand, DRAINS, Tell::All) {
             Ok((addr, None)) => Ok(addr),
-            result => self.reclaim_or_return(demand, result),
-        }
-    }
-
-    /// Tells the callback what an allocation is for it to know, and tries again as long as it has freed something.
-    #[cold]
-    #[inline(never)]
-    fn reclaim_or_return(
-        &self,
-        demand: &Demand,
-        mut result: AllocResult<(usize, Option<ReclaimRequest>)>,
-    ) -> AllocResult<usize> {
-        let request = ReclaimRequest::failed::<PAGE_SIZE>(demand);
-        let mut rounds = 0;
-        loop {
-            match result {
-                Ok((addr, pressure)) => {
-                    self.tell(pressure);
-                    return Ok(addr);
-                }
-                Err(AllocError::NoMemory)
-                    if rounds != ROUNDS && self.call_reclaim(&request) != 0 => {}
-                Err(error) => return Err(error),
-            }
-            rounds += 1;
-            result = self.allocate_or_drain(demand, DRAINS, Tell::All);
+            result => self.reclaim_or_return(demand, result, &mut |freed| freed != 0),
         }
     }
 
@@ -260,62 +232,6 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         let (addr, pressure) = self.allocate_or_drain(&demand, DRAINS_OF_A_TRY, tell)?;
         self.tell(pressure);
         Ok(addr)
-    }
-
-    /// Tells the callback what there is to tell.
-    pub(super) fn tell(&self, pressure: Option<ReclaimRequest>) {
-        if let Some(request) = pressure
-            && self.has_reclaim()
-            && !self.is_in_caches(&request)
-        {
-            self.call_reclaim(&request);
-        }
-    }
-
-    /// Drains the caches, if as much as a zone lacks may be in there; says whether it was.
-    #[cold]
-    fn is_in_caches(&self, request: &ReclaimRequest) -> bool {
-        if self.cached_pages() < request.pages {
-            return false;
-        }
-        self.drain_together();
-        let tree = self.tree.0.lock();
-        tree.zones.free(request.zone) >= tree.zones.watermarks(request.zone).high
-    }
-
-    /// Calls the callback, unless this CPU is in it; returns what it returned.
-    fn call_reclaim(&self, request: &ReclaimRequest) -> usize {
-        let Some(reclaim) = self.tree.0.lock().reclaim else {
-            return 0;
-        };
-        // It stays on its CPU: who allocates in there is known by that.
-        let _pinned = Pinned::<P>::new();
-        let (cpu, stranger) = (P::cpu_id(), &self.shared.reclaiming);
-        // A CPU that had no caches at first may get some in there.
-        if stranger.load(Ordering::Relaxed) == cpu + 1 {
-            return 0;
-        }
-        let Some(own) = self.shared.cpus.get(cpu) else {
-            let entered =
-                stranger.compare_exchange(0, cpu + 1, Ordering::Acquire, Ordering::Relaxed);
-            if entered.is_err() {
-                return 0;
-            }
-            let freed = reclaim(request);
-            stranger.store(0, Ordering::Release);
-            return freed;
-        };
-        if own.reclaiming.swap(true, Ordering::Acquire) {
-            return 0;
-        }
-        let freed = reclaim(request);
-        own.reclaiming.store(false, Ordering::Release);
-        freed
-    }
-
-    /// Is there a callback to ask?
-    pub(crate) fn has_reclaim(&self) -> bool {
-        self.tree.0.lock().reclaim.is_some()
     }
 
     /// Gives this CPU its caches, if it has none yet and there is memory.

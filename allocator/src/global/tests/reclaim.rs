@@ -2,6 +2,7 @@
 
 use core::cell::RefCell;
 use core::ptr::NonNull;
+use std::boxed::Box;
 use std::vec::Vec;
 
 use super::{PAGE, Rig, layout};
@@ -150,4 +151,34 @@ fn objects_that_the_callback_frees_are_pages_for_whoever_asks() {
         KEPT.set(Some((rig, kept)));
         assert!(KEPT.with_borrow(|kept| ask(&kept.as_ref().unwrap().0)));
     }
+}
+
+/// One object for one call: it is in this CPU's magazine then, and no page.
+#[test]
+fn the_callback_is_not_asked_again_when_it_has_freed_the_object() {
+    std::thread_local! {
+        static KEPT: RefCell<Option<(&'static Rig, Vec<NonNull<u8>>)>> = const { RefCell::new(None) };
+    }
+    fn give_one(request: &ReclaimRequest) -> usize {
+        note(request);
+        if request.urgency != Urgency::Failing {
+            return 0;
+        }
+        KEPT.with_borrow_mut(|kept| {
+            let (rig, kept) = kept.as_mut().unwrap();
+            let object = kept.pop();
+            object.map_or(0, |object| {
+                rig.free(object, layout(2048, 8)).unwrap();
+                1
+            })
+        })
+    }
+    let rig: &'static Rig = Box::leak(Box::new(Rig::new(256 * PAGE)));
+    let kept = core::iter::from_fn(|| rig.global.alloc(layout(2048, 8)).ok()).collect();
+    rig.global.frames().set_reclaim(Some(give_one));
+    KEPT.set(Some((rig, kept)));
+    CALLS.take();
+    let taken = rig.global.alloc(layout(2048, 8));
+    assert!(taken.is_ok());
+    assert_eq!(calls(Urgency::Failing), 1);
 }

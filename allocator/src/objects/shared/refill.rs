@@ -58,19 +58,20 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
                 Err(error) => return Err(error),
             }
         }
-        // The last resort: the owner of the pages asks its reclaim callback.
-        let base = match frames.allocate(&slab) {
-            // What it has freed may be objects.
-            Err(AllocError::NoMemory) if frames.has_reclaim() => {
-                self.drain(frames, true);
-                if let Some(object) = self.take_anywhere(frames, class) {
-                    return Ok(hand_out::<P>(object));
-                }
+        // The last resort: the owner of the pages asks its reclaim callback. What it frees may be objects.
+        let mut object = None;
+        let base = frames.allocate_below(&slab, &mut |_| {
+            self.drain(frames, true);
+            object = self.take_anywhere(frames, class);
+            if object.is_none() {
                 self.trim(frames);
-                frames.try_allocate(&slab)
             }
-            result => result,
-        }?;
+            object.is_none()
+        });
+        if let Some(object) = object {
+            return Ok(hand_out::<P>(object));
+        }
+        let base = base?;
         self.add_slab(frames, class, base)?;
         self.take_anywhere(frames, class)
             .map(hand_out::<P>)
