@@ -19,7 +19,8 @@ pub enum SlabAllocResult {
     Allocated(NonNull<u8>),
     /// The allocator wants memory, and has allocated nothing: fetch `pages` pages, pass them to
     /// [`add_slab`](SlabAllocator::add_slab) with this class, and call `alloc` again until it
-    /// answers `Allocated`. Who has no memory leaves it at that; nothing has to be taken back.
+    /// answers `Allocated`. Without memory to give, call `alloc` once more: free objects are handed
+    /// out then, and a second `NeedsSlab` says that there are none. Nothing has to be taken back.
     NeedsSlab {
         /// The class to pass on.
         size_class: SizeClass,
@@ -53,8 +54,8 @@ const FEW: usize = 6;
 /// Descriptors lie apart from the slabs, so a 16 KiB slab of 2048-byte objects holds eight of them.
 /// The first 28 are part of this value, enough for a slab of every class. When they run short,
 /// [`alloc`](Self::alloc) asks for memory as it does for a slab, and turns it into room for more; so
-/// a caller has to be ready for a second `NeedsSlab` in a row. [`reclaim`](Self::reclaim) gives that
-/// memory back too.
+/// a caller has to be ready for a second `NeedsSlab` in a row. While there are free objects it asks
+/// once, and not again before memory was added. [`reclaim`](Self::reclaim) gives that memory back too.
 ///
 /// A free hands a slab back if no object of it is live any more, and another such slab of its class
 /// is kept already; [`reclaim`](Self::reclaim) hands the kept ones back.
@@ -147,6 +148,8 @@ pub struct SlabAllocator<const PAGE_SIZE: usize = 0x1000> {
     wants_chunk: Option<SizeClass>,
     /// A slab was added since the latest allocation: no request for descriptor memory now.
     fresh: bool,
+    /// Descriptor memory was asked for while there were free objects, and nothing was added since.
+    asked: bool,
 }
 
 impl<const PAGE_SIZE: usize> SlabAllocator<PAGE_SIZE> {
@@ -165,6 +168,7 @@ impl<const PAGE_SIZE: usize> SlabAllocator<PAGE_SIZE> {
             tree: AddressTree::new(),
             wants_chunk: None,
             fresh: false,
+            asked: false,
         }
     }
 
@@ -178,7 +182,8 @@ impl<const PAGE_SIZE: usize> SlabAllocator<PAGE_SIZE> {
         let pages = class.slab_pages(PAGE_SIZE);
         let has_free = self.heap.has_free(class);
         let short = if has_free {
-            self.nodes.spare() < FEW && !self.fresh
+            // A caller without memory comes back, and has a right to what is free.
+            self.nodes.spare() < FEW && !self.fresh && !self.asked
         } else {
             !self.nodes.has_spare(class.objects_in(pages * PAGE_SIZE))
         };
@@ -190,6 +195,7 @@ impl<const PAGE_SIZE: usize> SlabAllocator<PAGE_SIZE> {
             });
         }
         self.wants_chunk = short.then_some(class);
+        self.asked |= short && has_free;
         Ok(match object {
             Some(object) => SlabAllocResult::Allocated(object),
             None => SlabAllocResult::NeedsSlab {
@@ -262,6 +268,7 @@ impl<const PAGE_SIZE: usize> SlabAllocator<PAGE_SIZE> {
         {
             return Err(AllocError::MemoryOverlap);
         }
+        self.asked = false;
         let objects = size_class.objects_in(bytes);
         let wanted_as_chunk = self.wants_chunk.take() == Some(size_class);
         let taken = if wanted_as_chunk {

@@ -55,10 +55,21 @@ impl Rig {
     }
 
     fn alloc(&mut self, layout: Layout) -> NonNull<u8> {
+        self.alloc_within(layout, usize::MAX)
+            .expect("memory enough")
+    }
+
+    /// Allocates, unless that takes more than so many ranges of memory.
+    fn alloc_within(&mut self, layout: Layout, ranges: usize) -> Option<NonNull<u8>> {
+        let mut refused = false;
         let object = loop {
             match self.slabs.alloc(layout).expect("a small layout") {
                 SlabAllocResult::Allocated(object) => break object,
-                SlabAllocResult::NeedsSlab { size_class, pages } => self.lend(size_class, pages),
+                SlabAllocResult::NeedsSlab { size_class, pages } if self.lent.len() < ranges => {
+                    self.lend(size_class, pages);
+                }
+                SlabAllocResult::NeedsSlab { .. } if refused => return None,
+                SlabAllocResult::NeedsSlab { .. } => refused = true,
             }
         };
         let addr = object.addr().get();
@@ -78,7 +89,7 @@ impl Rig {
         // SAFETY: the object is ours and at least as large as the layout.
         unsafe { object.write_bytes(self.stamp, layout.size()) };
         self.live.insert(addr, (layout, self.stamp));
-        object
+        Some(object)
     }
 
     fn free(&mut self, addr: usize) {
@@ -296,6 +307,25 @@ fn the_value_can_be_moved_while_it_holds_objects() {
     }
     let moved = std::boxed::Box::new(rig);
     (*moved).finish();
+}
+
+/// Descriptors run short at some of these budgets, and there is no memory for more of them.
+#[test]
+fn every_free_object_is_handed_out_without_memory_for_descriptors() {
+    let wanted = layout(2048, 8);
+    for budget in 1..70 {
+        let mut rig = Rig::new();
+        while rig.alloc_within(wanted, budget).is_some() {}
+        let stats = rig.slabs.stats(SizeClass::Bytes2048);
+        assert_eq!(stats.live, stats.objects, "{budget} slabs");
+        for addr in rig.live.keys().copied().step_by(2).collect::<Vec<_>>() {
+            rig.free(addr);
+        }
+        while rig.alloc_within(wanted, budget).is_some() {}
+        let stats = rig.slabs.stats(SizeClass::Bytes2048);
+        assert_eq!(stats.live, stats.objects, "{budget} slabs");
+        rig.finish();
+    }
 }
 
 proptest! {

@@ -45,15 +45,24 @@ impl<const PAGE_SIZE: usize> SlabByteAllocator<PAGE_SIZE> {
     }
 
     fn alloc_object(&mut self, layout: Layout) -> AllocResult<NonNull<u8>> {
+        // Once is enough: descriptor memory added below may be given up too, and twice might be for ever.
+        let mut given_up = false;
         loop {
-            match self.objects.alloc(layout)? {
+            let (size_class, pages) = match self.objects.alloc(layout)? {
                 SlabAllocResult::Allocated(object) => return Ok(object),
-                SlabAllocResult::NeedsSlab { size_class, pages } => {
-                    let base = self.take_pages(pages, PAGE_SIZE)?;
+                SlabAllocResult::NeedsSlab { size_class, pages } => (size_class, pages),
+            };
+            match self.pages.alloc_pages_exact(pages, PAGE_SIZE) {
+                Ok(base) => {
                     let bytes = pages * PAGE_SIZE;
                     // SAFETY: pages allocated just now, which come back when the slab is empty.
                     unsafe { self.objects.add_slab(size_class, base, bytes, 0) }?;
                 }
+                Err(AllocError::NoMemory) if !given_up => {
+                    given_up = true;
+                    self.give_up()?;
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -68,13 +77,19 @@ impl<const PAGE_SIZE: usize> SlabByteAllocator<PAGE_SIZE> {
     fn take_pages(&mut self, count: usize, align: usize) -> AllocResult<usize> {
         match self.pages.alloc_pages_exact(count, align) {
             Err(AllocError::NoMemory) => {
-                while let Some(freed) = self.objects.reclaim() {
-                    self.settle(freed)?;
-                }
+                self.give_up()?;
                 self.pages.alloc_pages_exact(count, align)
             }
             result => result,
         }
+    }
+
+    /// Gives back what no live object needs.
+    fn give_up(&mut self) -> AllocResult {
+        while let Some(freed) = self.objects.reclaim() {
+            self.settle(freed)?;
+        }
+        Ok(())
     }
 
     /// Gives the pages of a slab back that is empty.

@@ -2,6 +2,7 @@ mod conformance;
 mod faulty;
 mod rc;
 mod runs;
+mod slab;
 
 use super::{BitmapPageAllocator, BuddyByteAllocator, SlabByteAllocator, TlsfByteAllocator};
 
