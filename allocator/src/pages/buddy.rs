@@ -23,7 +23,7 @@ use crate::{AllocError, AllocResult};
 /// asked for and given back cost at most a split or merge per order; nothing walks free memory.
 ///
 /// Every free is checked. An address that is in no section is [`NotFound`](AllocError::NotFound),
-/// one inside a page or a count that is not the allocation's is
+/// one inside a page or a count that [does not fit](Self::dealloc_pages) the allocation is
 /// [`InvalidParam`](AllocError::InvalidParam), a page that is free or not the first of its
 /// allocation is [`NotAllocated`](AllocError::NotAllocated); the state is then unchanged.
 ///
@@ -253,8 +253,9 @@ impl<const PAGE_SIZE: usize> BuddyAllocator<PAGE_SIZE> {
         }
     }
 
-    /// Frees what was allocated at `addr`. `count` is the count of the allocation, or, unless that
-    /// was exact, any other with the same power of two.
+    /// Frees what was allocated at `addr`. `count` is the count of the allocation, or any other that
+    /// is rounded up to the same power of two, if the allocation is one block: an ordinary one, or an
+    /// exact count that is a power of two. Any other exact count has to be the same.
     ///
     /// # Errors
     ///

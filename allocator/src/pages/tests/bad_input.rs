@@ -68,6 +68,31 @@ fn frees() {
     super::assert_recovered(&pages);
 }
 
+/// An exact count that is a power of two is a block like any other.
+#[test]
+fn frees_of_exact_counts() {
+    use AllocError::InvalidParam;
+    let memory = Memory::new(64 * MIB);
+    let mut pages = allocator(&memory, GIB);
+    let run = pages.alloc_pages_exact(5, 0).unwrap();
+    for count in [1, 4, 6, 8] {
+        refuses(&mut pages, InvalidParam, |pages| {
+            pages.dealloc_pages(run, count)
+        });
+    }
+    pages.dealloc_pages(run, 5).unwrap();
+    for right in [3, 4] {
+        let block = pages.alloc_pages_exact(4, 0).unwrap();
+        for wrong in [1, 2, 5, 8] {
+            refuses(&mut pages, InvalidParam, |pages| {
+                pages.dealloc_pages(block, wrong)
+            });
+        }
+        pages.dealloc_pages(block, right).unwrap();
+    }
+    super::assert_recovered(&pages);
+}
+
 #[test]
 fn allocations() {
     use AllocError::{InvalidParam, NoMemory};
