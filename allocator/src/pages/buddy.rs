@@ -339,7 +339,8 @@ impl<const PAGE_SIZE: usize> BuddyAllocator<PAGE_SIZE> {
         Ok(section.flags(pfn))
     }
 
-    /// Marks the allocated block at `addr` as a slab, or as no slab.
+    /// Marks the allocated block at `addr` as a slab, with the descriptor it has, or as no slab: then
+    /// it has none any more.
     ///
     /// # Errors
     ///

@@ -310,8 +310,12 @@ impl Section {
     pub(super) fn set_flags(&self, pfn: Pfn, flags: PageFlags) -> AllocResult {
         match flags {
             PageFlags::Free => Err(AllocError::InvalidParam),
-            PageFlags::Allocated => self.set_kind(pfn, Kind::Block),
-            PageFlags::Slab => self.set_kind(pfn, Kind::Slab),
+            PageFlags::Allocated => self.set_slab(pfn, core::ptr::null_mut()),
+            PageFlags::Slab => {
+                let order = self.order_of_slab(pfn)?;
+                self.set_state(pfn, PageState::new(Kind::Slab, order));
+                Ok(())
+            }
         }
     }
 
@@ -326,27 +330,23 @@ impl Section {
             .map(|(_, start, state)| (start, state))
     }
 
-    /// Makes an allocated block a [`Kind::Slab`] or a [`Kind::Block`].
-    fn set_kind(&self, pfn: Pfn, kind: Kind) -> AllocResult {
+    /// The order of the allocated block at `pfn`, if that can be a slab or is one.
+    fn order_of_slab(&self, pfn: Pfn) -> AllocResult<Order> {
         let state = self.state(pfn);
         if !matches!(state.kind(), Kind::Block | Kind::Slab) {
             return Err(AllocError::NotAllocated);
         }
-        self.set_state(pfn, PageState::new(kind, state.order()));
-        Ok(())
+        if self.page_size << state.order().log2() < SLAB_GRAIN {
+            return Err(AllocError::InvalidParam);
+        }
+        Ok(state.order())
     }
 
     /// Makes the allocated block at `pfn` a slab with this descriptor, or an ordinary block again
     /// when the descriptor is null.
     pub(super) fn set_slab(&self, pfn: Pfn, descriptor: *mut ()) -> AllocResult {
-        let state = self.state(pfn);
-        if !matches!(state.kind(), Kind::Block | Kind::Slab) {
-            return Err(AllocError::NotAllocated);
-        }
-        let bytes = self.page_size << state.order().log2();
-        if bytes < SLAB_GRAIN {
-            return Err(AllocError::InvalidParam);
-        }
+        let order = self.order_of_slab(pfn)?;
+        let bytes = self.page_size << order.log2();
         let first = self.slab_offset(pfn);
         let mut offset = first;
         while offset < first + bytes {
@@ -360,7 +360,7 @@ impl Section {
         } else {
             Kind::Slab
         };
-        self.set_state(pfn, PageState::new(kind, state.order()));
+        self.set_state(pfn, PageState::new(kind, order));
         Ok(())
     }
 

@@ -1,10 +1,11 @@
 //! Whatever is wrong gets its error, and nothing changes.
 
+use core::ptr::NonNull;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
 use super::{GIB, MIB, Memory, PAGE, allocator};
-use crate::{AllocError, AllocResult, BuddyAllocator, PageRequest};
+use crate::{AllocError, AllocResult, BuddyAllocator, PageFlags, PageRequest};
 
 /// Everything that can be seen from outside.
 fn snapshot(pages: &BuddyAllocator) -> (usize, usize, String, Vec<crate::ManagedSection>) {
@@ -89,6 +90,52 @@ fn frees_of_exact_counts() {
             });
         }
         pages.dealloc_pages(block, right).unwrap();
+    }
+    super::assert_recovered(&pages);
+}
+
+#[test]
+fn page_flags() {
+    use AllocError::{InvalidParam, NotAllocated, NotFound};
+    let memory = Memory::new(64 * MIB);
+    let mut pages = allocator(&memory, GIB);
+    let slab = pages.alloc_pages(4, 0).unwrap();
+    let run = pages.alloc_pages_exact(3, 0).unwrap();
+    let small = pages.alloc_pages(1, 0).unwrap();
+    for (addr, error) in [
+        (0, NotFound),
+        (slab + 1, InvalidParam),
+        (slab + PAGE, NotAllocated),
+        (run, NotAllocated),
+        (small, InvalidParam),
+    ] {
+        for flags in [PageFlags::Allocated, PageFlags::Slab] {
+            refuses(&mut pages, error, |pages| {
+                // SAFETY: the blocks are ours.
+                unsafe { pages.set_page_flags(addr, flags) }
+            });
+        }
+    }
+    refuses(&mut pages, InvalidParam, |pages| {
+        // SAFETY: as above.
+        unsafe { pages.set_page_flags(slab, PageFlags::Free) }
+    });
+    let descriptor = core::ptr::dangling_mut();
+    // SAFETY: as above.
+    unsafe { pages.set_slab(slab, descriptor) }.unwrap();
+    // SAFETY: as above.
+    unsafe { pages.set_page_flags(slab, PageFlags::Slab) }.unwrap();
+    assert_eq!(
+        pages.slab_of(slab + 3 * PAGE).map(NonNull::as_ptr),
+        Some(descriptor)
+    );
+    // SAFETY: as above.
+    unsafe { pages.set_page_flags(slab, PageFlags::Allocated) }.unwrap();
+    // The block's next owner is not to find the descriptor.
+    assert_eq!(pages.slab_of(slab), None);
+    assert_eq!(pages.slab_of(slab + 3 * PAGE), None);
+    for (addr, count) in [(slab, 4), (run, 3), (small, 1)] {
+        pages.dealloc_pages(addr, count).unwrap();
     }
     super::assert_recovered(&pages);
 }
@@ -195,7 +242,7 @@ fn the_end_of_the_address_space_is_refused() {
     let mut pages = BuddyAllocator::<PAGE>::new();
     let top = core::ptr::without_provenance_mut::<u8>(usize::MAX - 16 * PAGE + 1);
     let region = core::ptr::slice_from_raw_parts_mut(top, 16 * PAGE);
-    let region = core::ptr::NonNull::new(region).unwrap();
+    let region = NonNull::new(region).unwrap();
     // SAFETY: a region that is refused is not touched.
     let refused = unsafe { pages.add_region_at(region, 0) };
     assert_eq!(refused, Err(AllocError::InvalidParam));
