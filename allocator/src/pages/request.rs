@@ -44,9 +44,11 @@ impl PageRequest {
         self
     }
 
-    /// No byte of it at a physical address above `max_phys`; `u64::MAX` means anywhere.
+    /// No byte of it at a physical address above `max_phys`; `u64::MAX` is no limit. Of several limits the lowest counts.
     pub const fn max_phys(mut self, max_phys: u64) -> Self {
-        self.max_phys = max_phys;
+        if max_phys < self.max_phys {
+            self.max_phys = max_phys;
+        }
         self
     }
 
@@ -154,6 +156,18 @@ mod tests {
         let check = |align| PageRequest::new(1).align(align).check::<0x1000>();
         assert!(check(4 << 30).is_ok());
         assert_eq!(check(8 << 30).err(), Some(AllocError::InvalidParam));
+    }
+
+    #[test]
+    fn the_lowest_limit_counts_in_any_order() {
+        let limit = |request: PageRequest| request.check::<0x1000>().unwrap().limit;
+        let device = PageRequest::new(1).max_phys((1 << 30) - 1);
+        assert_eq!(limit(device), Pfn::new(1 << 18));
+        assert_eq!(limit(device.lowmem()), limit(device));
+        let low = PageRequest::new(1).lowmem();
+        assert_eq!(limit(low), Pfn::new(1 << 20));
+        assert_eq!(limit(low.max_phys((1 << 30) - 1)), limit(device));
+        assert_eq!(limit(low.max_phys(u64::MAX)), limit(low));
     }
 
     #[test]
