@@ -63,12 +63,19 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         unsafe { self.free_filled(whole, fence.outer) }
     }
 
-    /// Whether a free would be taken, as far as this can be said without red zones.
+    /// Whether a free would be taken.
     pub(super) fn check_fenced(&self, ptr: NonNull<u8>, layout: Layout) -> AllocResult {
-        match Self::fence(layout) {
-            Some(fence) => self.check_whole(before(ptr, fence.front)?, fence.outer),
-            None => self.check_whole(ptr, layout),
+        let Some(fence) = Self::fence(layout) else {
+            return self.check_whole(ptr, layout);
+        };
+        let whole = before(ptr, fence.front)?;
+        self.check_whole(whole, fence.outer)?;
+        let whole = core::ptr::with_exposed_provenance(whole.addr().get());
+        // SAFETY: an object or block in use begins there, so it is aligned, and is longer than a zone.
+        if unsafe { fence.is_of_another_size(whole) } {
+            return Err(AllocError::InvalidParam);
         }
+        Ok(())
     }
 
     fn check_whole(&self, whole: NonNull<u8>, layout: Layout) -> AllocResult {

@@ -64,8 +64,7 @@ impl Fence {
     pub(crate) fn judge(&self, before: &[u8], behind: &[u8]) -> Verdict {
         let (header, gap) = before.split_at(WORD);
         let header = header.try_into().map_or(0, usize::from_ne_bytes);
-        // With the pattern whole beside it, a header that makes sense is one that was written.
-        if header != self.header() && unlike(gap, RED).is_none() && is_size(header ^ SECRET) {
+        if self.names_another_size(header, || unlike(gap, RED).is_none()) {
             return Verdict::Layout;
         }
         let shifted = |difference: Difference, by: usize| Difference {
@@ -77,6 +76,31 @@ impl Fence {
             .or_else(|| unlike(gap, RED).map(|difference| shifted(difference, WORD)))
             .or_else(|| unlike(behind, RED).map(|difference| shifted(difference, end)))
             .map_or(Verdict::Intact, Verdict::Overwritten)
+    }
+
+    /// Whether what lies before an object says that it was allocated with another size. This reads the
+    /// `front` bytes there and writes nothing.
+    ///
+    /// # Safety
+    ///
+    /// `whole` is aligned to a word, and as many bytes can be read there.
+    pub(crate) unsafe fn is_of_another_size(&self, whole: *const u8) -> bool {
+        // The object may be another's, who writes meanwhile.
+        // SAFETY: the caller says so.
+        let header = unsafe { whole.cast::<usize>().read_volatile() };
+        self.names_another_size(header, || {
+            (WORD..self.front).all(|at| {
+                // SAFETY: inside the front zone.
+                let byte = unsafe { whole.add(at) };
+                // SAFETY: as above.
+                unsafe { byte.read_volatile() == RED }
+            })
+        })
+    }
+
+    fn names_another_size(&self, header: usize, is_gap_whole: impl FnOnce() -> bool) -> bool {
+        // With the pattern whole beside it, a header that makes sense is one that was written.
+        header != self.header() && is_size(header ^ SECRET) && is_gap_whole()
     }
 
     fn header(&self) -> usize {

@@ -6,7 +6,7 @@ use core::cell::{Cell, RefCell};
 
 use super::{AllocError, GlobalAlloc, GlobalAllocator, Layout, Misuse, NonNull};
 use super::{Vec, layout, vec};
-use crate::{Hardening, Platform};
+use crate::{Hardening, ObjectCache, Platform};
 
 std::thread_local! {
     static REPORTS: RefCell<Vec<Misuse>> = const { RefCell::new(Vec::new()) };
@@ -297,11 +297,16 @@ fn with_red_zones_another_size_of_the_same_class_is_refused_too() {
     let rig = Rig::<RED_ZONES>::new(1 << 20);
     let object = rig.alloc(layout(100, 8));
     for wrong in [97, 99, 101, 103] {
-        assert_eq!(
-            rig.free(object, layout(wrong, 8)),
-            Err(AllocError::InvalidParam)
-        );
+        let wrong = layout(wrong, 8);
+        let refused = Err(AllocError::InvalidParam);
+        assert_eq!(rig.global.check(object, wrong), refused);
+        assert_eq!(rig.free(object, wrong), refused);
     }
+    assert_eq!(rig.global.check(object, layout(100, 8)), Ok(()));
+    // A zone that was overwritten is reported by the free, not refused.
+    clobber(object, -1);
+    assert_eq!(rig.global.check(object, layout(100, 8)), Ok(()));
+    clobber(object, -1);
     // SAFETY: the mistake under test.
     unsafe { GlobalAlloc::dealloc(&rig.global, object.as_ptr(), layout(99, 8)) };
     assert!(matches!(
@@ -309,6 +314,26 @@ fn with_red_zones_another_size_of_the_same_class_is_refused_too() {
         [Misuse::Free { size: 99, .. }]
     ));
     assert_eq!(rig.free(object, layout(100, 8)), Ok(()));
+    rig.assert_recovered();
+}
+
+#[test]
+fn with_red_zones_a_cache_does_not_destroy_what_it_refuses_to_free() {
+    struct Never([u8; 20]);
+    impl Drop for Never {
+        fn drop(&mut self) {
+            panic!("destroyed at {:p}", &raw const self.0);
+        }
+    }
+    let rig = Rig::<RED_ZONES>::new(1 << 20);
+    let cache = ObjectCache::<Never, _>::new(&rig.global, "never");
+    let other = layout(21, 1);
+    let object = rig.alloc(other);
+    // SAFETY: the mistake under test: refused before anything is touched.
+    let freed = unsafe { cache.free(object.cast()) };
+    assert_eq!(freed, Err(AllocError::InvalidParam));
+    assert_eq!(rig.free(object, other), Ok(()));
+    drop(cache);
     rig.assert_recovered();
 }
 
