@@ -41,11 +41,11 @@ impl fmt::Display for AddressInfo {
 }
 
 impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
-    /// What is known of an address: `None` if no section manages it, or while another CPU empties the
-    /// caches of this one.
+    /// What is known of an address: `None` where [`FrameAllocator::about`](crate::FrameAllocator::about)
+    /// says that.
     ///
-    /// Takes no lock and waits for nobody, so it may be called in a fault handler, whatever was
-    /// interrupted. What other CPUs do at the same time may make the answer stale.
+    /// Waits for nobody, so it may be called in a fault handler, whatever was interrupted. What other
+    /// CPUs do at the same time may make the answer stale.
     #[must_use]
     pub fn about(&self, addr: usize) -> Option<AddressInfo> {
         let page = self.frames().about(addr)?;

@@ -1,4 +1,4 @@
-//! What is known of an address, for reports: without a lock, so also in a kernel that has failed.
+//! What is known of an address, for reports: without waiting, so also in a kernel that has failed.
 
 use core::fmt;
 use core::ops::Range;
@@ -59,11 +59,12 @@ impl fmt::Display for PageInfo {
 
 impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     /// What is known of the page at an address: `None` if no section manages it (then it may be a
-    /// section's own metadata, or no memory at all), while the section is being added or removed, and
-    /// while another CPU empties the caches of this one.
+    /// section's own metadata, or no memory at all), and while the section is being added or removed.
+    /// A CPU without caches of its own, because it never allocated or while another CPU empties them,
+    /// also gets `None` if another context changes pages just now, on this CPU or another.
     ///
-    /// Takes no lock and waits for nobody, so it may be called in a fault handler, whatever was
-    /// interrupted. What other CPUs do at the same time may make the answer stale.
+    /// Waits for nobody, so it may be called in a fault handler, whatever was interrupted. What other
+    /// CPUs do at the same time may make the answer stale.
     #[must_use]
     pub fn about(&self, addr: usize) -> Option<PageInfo> {
         self.peek(addr, |section| {
@@ -81,7 +82,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         })
     }
 
-    /// Shows `look` the entry of the slab that covers an address, null if none does. Takes no lock;
+    /// Shows `look` the entry of the slab that covers an address, null if none does. Waits for nobody;
     /// the memory of the section stays as long as `look` runs.
     pub(crate) fn peek_slab<R>(&self, addr: usize, look: impl FnOnce(*mut ()) -> R) -> Option<R> {
         self.peek(addr, |section| look(section.slabs().slab(addr)))
@@ -89,14 +90,19 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
 
     fn peek<R>(&self, addr: usize, look: impl FnOnce(&Section) -> R) -> Option<R> {
         let _pinned = Pinned::<P>::new();
-        let cpu = self.shared.cpus.get(P::cpu_id())?;
-        // SAFETY: this is the CPU of that state, and it is pinned. No section goes before this CPU is
-        // out, or, in a handler, before the code below it is out.
-        let turn = unsafe { cpu.lock.enter() };
-        if matches!(turn, Err(Refused::Claimed)) {
-            return None;
+        let find = || self.shared.index.find(addr);
+        if let Some(cpu) = self.shared.cpus.get(P::cpu_id()) {
+            // SAFETY: this is the CPU of that state, and it is pinned.
+            match unsafe { cpu.lock.enter() } {
+                // No section goes before this CPU is out, or, in a handler, before the code below it is
+                // out.
+                Ok(_) | Err(Refused::Nested) => return Some(look(&*find()?)),
+                Err(Refused::Claimed) => {}
+            }
         }
-        Some(look(&*self.shared.index.find(addr)?))
+        // No section goes while this is held; in a handler, its holder may be the code below.
+        let _tree = self.tree.0.try_lock()?;
+        Some(look(&*find()?))
     }
 }
 
@@ -107,5 +113,31 @@ fn use_of(state: PageState) -> PageUse {
         Kind::Block | Kind::Run | Kind::RunTail => PageUse::Allocated,
         Kind::Slab => PageUse::Slab,
         Kind::Internal => PageUse::Internal,
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::pages::tests::{Cpu, Host, Memory, PAGE};
+
+    /// A fault on a CPU that never allocated was reported without a word about the address.
+    #[test]
+    fn a_cpu_that_never_allocated_is_told_too() {
+        let memory = Memory::new(1 << 20);
+        let frames = FrameAllocator::<Host>::new();
+        // SAFETY: the memory outlives the allocator.
+        unsafe { frames.add_region_at(memory.whole(), 1 << 30) }.unwrap();
+        Cpu::set(0);
+        let addr = frames.alloc_pages(1, 0).unwrap();
+        Cpu::set(1);
+        let told = frames.about(addr).unwrap();
+        assert_eq!(told.used_for, PageUse::Allocated);
+        assert_eq!(told.block, addr..addr + PAGE);
+        let tree = frames.tree.0.lock();
+        assert_eq!(frames.about(addr), None);
+        Cpu::set(0);
+        assert_eq!(frames.about(addr).as_ref(), Some(&told));
+        drop(tree);
     }
 }
