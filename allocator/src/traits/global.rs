@@ -37,7 +37,7 @@ macro_rules! implement {
             }
 
             fn available_bytes(&self) -> usize {
-                self.managed_bytes() - self.allocated_bytes()
+                self.frames().free_pages() * PAGE_SIZE
             }
         }
 

@@ -81,7 +81,7 @@ macro_rules! implement {
             }
 
             fn available_pages(&self) -> usize {
-                (self.managed_bytes() - self.allocated_bytes()) / PAGE_SIZE
+                self.free_pages()
             }
         }
     )+};

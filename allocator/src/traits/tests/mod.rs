@@ -1,3 +1,4 @@
+mod available;
 mod conformance;
 mod faulty;
 mod rc;
