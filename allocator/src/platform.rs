@@ -85,8 +85,8 @@ pub unsafe trait Platform: Sized + 'static {
     /// This is rare: memory is short, or a section is removed. In a kernel it is an interrupt that
     /// is sent to all other CPUs and awaited; in a process it is `membarrier(2)`. It may be called
     /// by several CPUs at once and with interrupts masked, so whoever waits here must meanwhile
-    /// answer the requests of others; and a CPU that waits in this allocator, maybe with interrupts
-    /// masked, must be reached too: by an interrupt that cannot be masked, or in
+    /// answer the requests of others; and a CPU that waits in this allocator for more than a lock,
+    /// maybe with interrupts masked, must be reached too: by an interrupt that cannot be masked, or in
     /// [`relax`](Self::relax). A CPU that is not running any code of this program counts as having
     /// executed one.
     ///
@@ -102,8 +102,12 @@ pub unsafe trait Platform: Sized + 'static {
         }
     }
 
-    /// Is called over and over where the allocator waits for another CPU. A platform whose
+    /// Is called over and over where the allocator waits for what another CPU is about, with none of
+    /// its locks held: for a claim or a drain, or until a CPU is out of its caches. A platform whose
     /// [`heavy_barrier`](Self::heavy_barrier) needs maskable interrupts answers requests here.
+    ///
+    /// Not where it spins for a lock: those are held for a bounded time, with interrupts masked, by
+    /// CPUs that wait for nothing but further locks.
     #[inline]
     fn relax() {
         core::hint::spin_loop();
