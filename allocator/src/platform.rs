@@ -26,7 +26,8 @@ use crate::{Hardening, Misuse};
 /// 6. none of these calls allocates or frees memory.
 pub unsafe trait Platform: Sized + 'static {
     /// One more than the highest CPU number. 256 and more are fine: per-CPU state is set up when a
-    /// CPU first calls.
+    /// CPU first calls. At most 65536; a [`GlobalAllocator`](crate::GlobalAllocator) for more is not
+    /// compiled.
     const MAX_CPUS: usize;
 
     /// What the allocators of this platform check beyond what they always do. What is not asked for

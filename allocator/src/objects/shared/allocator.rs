@@ -44,7 +44,41 @@ unsafe impl<P: Platform, const PAGE_SIZE: usize> Sync for ObjectAllocator<P, PAG
 unsafe impl<P: Platform, const PAGE_SIZE: usize> Send for ObjectAllocator<P, PAGE_SIZE> {}
 
 impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
+    /// Slabs know their owner by a number of 16 bits.
+    ///
+    /// ```compile_fail,E0080
+    /// use twinframe::{GlobalAllocator, Platform};
+    ///
+    /// struct Crowd;
+    ///
+    /// // SAFETY: it is not used.
+    /// unsafe impl Platform for Crowd {
+    ///     const MAX_CPUS: usize = (1 << 16) + 1;
+    ///     type IrqState = ();
+    ///     fn cpu_id() -> usize {
+    ///         0
+    ///     }
+    ///     fn virt_to_phys(virt: usize) -> u64 {
+    ///         virt as u64
+    ///     }
+    ///     fn phys_to_virt(phys: u64) -> usize {
+    ///         phys as usize
+    ///     }
+    ///     fn irq_save() {}
+    ///     unsafe fn irq_restore(_: ()) {}
+    ///     fn heavy_barrier() {}
+    /// }
+    ///
+    /// static HEAP: GlobalAllocator<Crowd> = GlobalAllocator::new();
+    /// # fn main() {}
+    /// ```
+    const OWNERS_HAVE_16_BITS: () = assert!(
+        P::MAX_CPUS <= 1 << 16,
+        "MAX_CPUS is at most 65536 where objects are allocated"
+    );
+
     pub(crate) const fn new() -> Self {
+        () = Self::OWNERS_HAVE_16_BITS;
         Self {
             cpus: CpuTable::new(),
             depots: [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_NODES],
