@@ -156,8 +156,9 @@ fn objects_that_the_callback_frees_are_pages_for_whoever_asks() {
 /// One object for one call: it is in this CPU's magazine then, and no page.
 #[test]
 fn the_callback_is_not_asked_again_when_it_has_freed_the_object() {
+    type Kept = (&'static Rig, Vec<NonNull<u8>>);
     std::thread_local! {
-        static KEPT: RefCell<Option<(&'static Rig, Vec<NonNull<u8>>)>> = const { RefCell::new(None) };
+        static KEPT: RefCell<Option<Kept>> = const { RefCell::new(None) };
     }
     fn give_one(request: &ReclaimRequest) -> usize {
         note(request);

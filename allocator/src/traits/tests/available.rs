@@ -43,8 +43,10 @@ unsafe impl Platform for Busy {
             return;
         };
         CPU.set(1);
-        // SAFETY: the memory is there for ever.
-        unsafe { HEAP.add_region(memory.whole().as_mut()) }.expect("good memory");
+        // SAFETY: the memory is there for ever, and used through the allocator only.
+        let region = unsafe { memory.whole().as_mut() };
+        // SAFETY: as above.
+        unsafe { HEAP.add_region(region) }.expect("good memory");
         while HEAP.alloc_pages(1, 0).is_ok() {}
         CPU.set(0);
     }
@@ -55,11 +57,13 @@ unsafe impl Platform for Busy {
 #[test]
 fn memory_that_comes_and_goes_does_not_confuse_what_is_available() {
     let memory = |mib| -> &'static Memory { Box::leak(Box::new(Memory::new(mib * MIB))) };
-    // SAFETY: the memory is there for ever.
-    unsafe { HEAP.init(memory(1).whole().as_mut()) }.expect("good memory");
+    // SAFETY: the memory is there for ever, and used through the allocator only.
+    let region = unsafe { memory(1).whole().as_mut() };
+    // SAFETY: as above.
+    unsafe { HEAP.init(region) }.expect("good memory");
     let total = HEAP.managed_bytes();
     ARRIVING.set(Some(memory(4)));
-    assert!((&HEAP).available_bytes() <= total);
+    assert!(HEAP.available_bytes() <= total);
     assert!(HEAP.managed_bytes() > total);
     let total = HEAP.managed_bytes();
     ARRIVING.set(Some(memory(4)));
