@@ -40,6 +40,7 @@ pub(crate) fn trials(stage: &Arc<Stage>) -> Vec<Trial> {
                     interrupted,
                 ),
                 ("runner::leaves_nothing_behind_when_killed", killed),
+                ("runner::refuses_second_run_in_one_folder", second_run),
             ],
         ));
     }
@@ -86,8 +87,9 @@ fn unknown_suite(_: &Stage, _: &str) -> Result<(), Failed> {
 }
 
 fn refused_machine(stage: &Stage, name: &str) -> Result<(), Failed> {
-    let kernel = Code::default().spin().write(&stage.folder(name))?;
-    let output = Command::new(FRONT_DOOR)
+    let folder = stage.folder(name);
+    let kernel = Code::default().spin().write(&folder)?;
+    let output = front_door_in(&folder)
         .arg("runner")
         .arg(&kernel)
         .env("MACHINE", "pc")
@@ -105,11 +107,7 @@ fn kernel_that_does_not_build(stage: &Stage, name: &str) -> Result<(), Failed> {
         folder.join("src/main.rs"),
         "fn main() { this is no program }\n",
     )?;
-    let output = Command::new(FRONT_DOOR)
-        .arg("kernel")
-        // The workspace is the folder above this one.
-        .env("CARGO_MANIFEST_DIR", folder.join("tests"))
-        .output()?;
+    let output = front_door_in(&folder).arg("kernel").output()?;
     ensure(!output.status.success(), || "it built".into())?;
     let line = "\ntwinframe: the kernel does not build (release): the reason is above\n";
     expect(
@@ -127,6 +125,36 @@ fn killed(stage: &Stage, name: &str) -> Result<(), Failed> {
     expect(&ended_by("KILL", stage, name)?, &["signal: 9"])
 }
 
+/// Another run in the same folder is refused before it touches the files of the first.
+fn second_run(stage: &Stage, name: &str) -> Result<(), Failed> {
+    let folder = stage.folder(name);
+    let kernel = Code::default().spin().write(&folder)?;
+    let runner = || {
+        let mut command = front_door_in(&folder);
+        command.arg("runner").arg(&kernel).stdout(Stdio::null());
+        command
+    };
+    let first = Reaped(runner().spawn()?);
+    wait_for("a QEMU to start", || child_of(first.0.id()))?;
+    let output = runner().output()?;
+    let process = first.0.id();
+    one_line(
+        &output,
+        &format!("twinframe: another run (process {process}) uses "),
+    )?;
+    ensure(output.status.code() == Some(2), || {
+        output.status.to_string()
+    })
+}
+
+/// The front door of a workspace in `folder`: what it writes is in no other trial's way.
+fn front_door_in(folder: &Path) -> Command {
+    let mut command = Command::new(FRONT_DOOR);
+    // The workspace is the folder above this one.
+    command.env("CARGO_MANIFEST_DIR", folder.join("tests"));
+    command
+}
+
 /// The front door refused, in one line that begins so.
 fn one_line(output: &Output, beginning: &str) -> Result<(), Failed> {
     let said = String::from_utf8_lossy(&output.stderr);
@@ -142,12 +170,14 @@ fn one_line(output: &Output, beginning: &str) -> Result<(), Failed> {
 
 /// Starts a QEMU through the front door, ends the front door with a signal, and waits for QEMU to be gone.
 fn ended_by(signal: &str, stage: &Stage, name: &str) -> Result<String, Failed> {
-    let kernel = Code::default().spin().write(&stage.folder(name))?;
+    let folder = stage.folder(name);
+    let kernel = Code::default().spin().write(&folder)?;
     // A shell that runs us in the background has SIGINT ignored, and children inherit that.
     let mut front_door = Reaped(
         Command::new("env")
             .args(["--default-signal=INT", FRONT_DOOR, "runner"])
             .arg(&kernel)
+            .env("CARGO_MANIFEST_DIR", folder.join("tests"))
             .stdout(Stdio::null())
             .spawn()?,
     );

@@ -7,6 +7,7 @@ use std::time::Duration;
 use libtest_mimic::{Failed, Trial};
 use std::sync::Arc;
 use twinframe_tests::build::{Kernel, Profile};
+use twinframe_tests::claim::Claim;
 use twinframe_tests::command::{Accelerator, Vm, Words};
 use twinframe_tests::events::Events;
 use twinframe_tests::knobs::{accelerator, seconds, seed};
@@ -115,6 +116,8 @@ impl Stage {
 
     /// Boots `vm`, whose kernel has its line tables in `symbols`.
     pub(crate) fn boot(&self, vm: Vm, symbols: Option<&Path>, deadline: Duration) -> Result<Boot> {
+        // Another `cargo test` may be at the same trial.
+        let _claim = Claim::take(vm.events.parent().unwrap_or(Path::new("/")))?;
         let serial_log = vm.events.with_file_name("serial.log");
         let run = qemu::run(
             &vm,

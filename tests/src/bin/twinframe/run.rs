@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use twinframe_tests::build::{Kernel, Profile, explain_write_failure};
+use twinframe_tests::claim::Claim;
 use twinframe_tests::command::{Vm, Words};
 use twinframe_tests::events::{Events, TestState};
 use twinframe_tests::knobs::Knobs;
@@ -80,6 +81,8 @@ fn boot(
         is_shown: true,
         deadline: knobs.timeout,
     };
+    // Until the end: the files are read, too.
+    let _claim = Claim::take(folder)?;
     say(format_args!("{vm}\n"))?;
     // The kernel may have been in the middle of a line.
     let run = qemu::run(&vm, &watch).inspect_err(|_| drop(say(format_args!("\n"))))?;
