@@ -129,13 +129,20 @@ kernel_tests! { "memory_map", Test:
         assert_eq!(HEAP.managed_bytes(), before);
     }
 
-    /// A reserved range far above all memory (AMD's below 1 TiB) does not make the machine large.
-    fn reserved_ranges_count_for_nothing() on [epyc, mem6g] {
-        let end = memory::map().firmware().iter().map(|entry| entry.end).max();
-        if end < Some(1 << 40) {
+    /// A reserved range far above other memory (AMD's below 1 TiB) does not make the machine large, and belongs to
+    /// no section of memory around it.
+    fn reserved_ranges_count_for_nothing() on [epyc, mem6g, mem4t] {
+        let entries = || memory::map().firmware().iter();
+        if entries().map(|entry| entry.end).max() < Some(1 << 40) {
             return Outcome::Skip("this firmware lists no reserved range at 1 TiB");
         }
-        let highest = sections().map(|(_, last)| last).max();
-        assert!(highest < Some(1 << 39));
+        let usable = entries().filter(|entry| entry.kind == MemoryRegionKind::Usable);
+        let end = usable.map(|entry| entry.end).max().expect("usable memory");
+        let highest = sections().map(|(_, last)| last).max().expect("a section");
+        assert!(highest < end, "{highest:#x} is managed, and usable memory ends at {end:#x}");
+        for entry in entries().filter(|entry| Class::of(entry.kind) == Class::Reserved) {
+            let overlaps = |(first, last)| first < entry.end && entry.start <= last;
+            assert!(!sections().any(overlaps), "{:#x}..{:#x} is reserved", entry.start, entry.end);
+        }
     }
 }
