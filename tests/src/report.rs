@@ -1,14 +1,16 @@
 //! A verdict for people: what happened, where, what the kernel said last, and how to see it again.
 
+mod words;
+
 use std::fmt::{self, Write as _};
 use std::path::Path;
 
 use crate::command::{QEMU, Vm};
-use crate::cpus::Cpu;
-use crate::events::{Events, KernelResult, KernelVerdict};
+use crate::events::{Events, KernelResult};
 use crate::qemu::{Ending, Run};
 use crate::symbols::{Symbols, Trace};
 use crate::verdict::Outcome;
+use words::{condition, how, in_test, more_time, word};
 
 /// How much of the serial log is shown.
 const TAIL_LINES: usize = 25;
@@ -30,11 +32,16 @@ pub struct Report<'a> {
     pub vm: &'a Vm,
     /// The whole of COM1; not shown again where it has just been on the screen.
     pub serial_log: Option<&'a Path>,
+    /// The setting that gives a run more time, in seconds, if there is one.
+    pub time_knob: Option<&'a str>,
 }
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.headline())?;
+        if let (Ending::Deadline(after, _), Some(knob)) = (&self.run.ending, self.time_knob) {
+            writeln!(f, "{}", more_time(knob, *after))?;
+        }
         self.details(f)?;
         if !self.events.malformed.is_empty() {
             writeln!(
@@ -200,46 +207,6 @@ impl Report<'_> {
     }
 }
 
-fn in_test(result: &KernelResult) -> String {
-    match &result.test {
-        Some(test) => format!(" in {test}"),
-        None => " outside any test".into(),
-    }
-}
-
-fn word(verdict: KernelVerdict) -> &'static str {
-    match verdict {
-        KernelVerdict::Pass => "pass",
-        KernelVerdict::Panic => "panic",
-        KernelVerdict::Fault => "fault",
-        KernelVerdict::StackOverflow => "stack-overflow",
-        KernelVerdict::BadCmdline => "bad-cmdline",
-        KernelVerdict::Unknown => "(unknown)",
-    }
-}
-
-fn how(ending: &Ending) -> String {
-    match ending {
-        Ending::Exited(status, None) => format!("QEMU exited with status {status}"),
-        Ending::Exited(status, Some(reason)) => {
-            format!("QEMU exited with status {status} ({reason})")
-        }
-        Ending::Reset(_) => "the machine reset itself".into(),
-        Ending::Deadline(after, _) => format!("no end after {} s", after.as_secs_f64()),
-        Ending::Stopped(state) => format!("it stopped the machine and calls that {state:?}"),
-        Ending::Killed(signal) => format!("QEMU was killed by signal {signal}"),
-    }
-}
-
-fn condition(cpu: &Cpu) -> &'static str {
-    match (cpu.is_halted, cpu.takes_interrupts) {
-        (true, true) => " (halted)",
-        (true, false) => " (halted, interrupts off: for ever)",
-        (false, true) => "",
-        (false, false) => " (interrupts off)",
-    }
-}
-
 /// The end of a line that is too long to be read.
 fn end_of(line: &str) -> String {
     let length = line.chars().count();
@@ -267,6 +234,7 @@ mod tests {
 
     use super::*;
     use crate::command::Words;
+    use crate::cpus::Cpu;
     use crate::machine::Machine;
     use crate::verdict::judge;
 
@@ -295,6 +263,7 @@ mod tests {
             symbols: None,
             vm: &vm,
             serial_log,
+            time_knob: Some("TIMEOUT"),
         }
         .to_string()
     }
@@ -338,7 +307,7 @@ mod tests {
             "x",
             r#"{"v":1,"ev":"test","name":"slab::a","state":"start"}"#,
         );
-        assert!(text.starts_with("hang during slab::a: no end after 1.5 s\nCPU 0: 0x0000000000001234 (interrupts off)\n"), "{text}");
+        assert!(text.starts_with("hang during slab::a: no end after 1.5 s\nif it was only slow: TIMEOUT=3 gives it more time\nCPU 0: 0x0000000000001234 (interrupts off)\n"), "{text}");
         assert!(text.contains("CPU 1: 0x0000000000001234 (halted, interrupts off: for ever)\n   0: 0x0000000000000099"), "{text}");
     }
 

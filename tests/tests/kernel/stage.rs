@@ -29,6 +29,9 @@ pub(crate) const PROFILE: Profile = if cfg!(debug_assertions) {
 /// How long one in-kernel test may take: hundreds of times what it does take, for a machine under load.
 const TEST_TIME: Duration = Duration::from_secs(120);
 
+/// What changes that.
+const TEST_TIME_KNOB: &str = "TWINFRAME_TEST_TIMEOUT";
+
 /// How long all of them may take in one boot.
 pub(crate) const BOOT_TIME: Duration = Duration::from_secs(600);
 
@@ -50,15 +53,16 @@ pub(crate) struct Boot {
     pub(crate) events: Events,
     symbols: Option<Symbols>,
     serial_log: PathBuf,
+    time_knob: Option<&'static str>,
 }
 
 impl Stage {
     /// Builds the kernel and reads its tests.
     pub(crate) fn set(is_shown: bool) -> Result<Self> {
         let workspace = Workspace::find();
-        let test_time = match env::var("TWINFRAME_TEST_TIMEOUT") {
-            Ok(text) => seconds("TWINFRAME_TEST_TIMEOUT", &text)?,
-            Err(_) => TEST_TIME,
+        let test_time = match env::var(TEST_TIME_KNOB) {
+            Ok(text) if !text.is_empty() => seconds(TEST_TIME_KNOB, &text)?,
+            _ => TEST_TIME,
         };
         // Emulated unless asked otherwise: the same on every host.
         let accelerator = match env::var("ACCEL") {
@@ -135,6 +139,8 @@ impl Stage {
             events,
             symbols,
             serial_log,
+            // The other deadlines are fixed.
+            time_knob: (deadline == self.test_time).then_some(TEST_TIME_KNOB),
         })
     }
 }
@@ -149,6 +155,7 @@ impl Boot {
             symbols: self.symbols.as_ref(),
             vm: &self.vm,
             serial_log: Some(&self.serial_log),
+            time_knob: self.time_knob,
         };
         report.to_string()
     }

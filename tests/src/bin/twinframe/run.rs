@@ -124,6 +124,7 @@ fn boot(
         symbols: symbols.as_ref(),
         vm: &vm,
         serial_log: None,
+        time_knob: Some("TIMEOUT"),
     };
     if let Some(refusal) = report.refusal() {
         return Err(Problem::new(refusal));
