@@ -31,7 +31,7 @@ run: qemu ## boot the kernel, run its tests and the comparison, live; exit with 
 	@$(TWINFRAME) run
 
 stress: qemu ## run the stress suite for long (MINUTES=30 SMP=8 ...), with a line every few seconds
-	@MINUTES=$(or $(MINUTES),10) $(if $(TEST),,SUITE=$(or $(SUITE),stress)) $(TWINFRAME) run
+	@MINUTES='$(or $(MINUTES),10)' $(if $(TEST),,SUITE='$(or $(SUITE),stress)') $(TWINFRAME) run
 
 test: qemu ## run every test of the project, those in the kernel included
 	@$(TWINFRAME) test
