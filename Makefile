@@ -17,7 +17,7 @@ help: ## list the targets and the knobs
 	@sed -n 's/^#  \([A-Z]*\)= *## /  \1= :/p' $(MAKEFILE_LIST) | awk -F' :' '{ printf "%-10s %s\n", $$1, $$2 }'
 
 #  SMP=      ## number of CPUs (default: the machine's, which is 1)
-#  MEM=      ## memory, as in 64M, 6G or 4T (default: the machine's, which is 256M)
+#  MEM=      ## memory, as in 64M or 6G (default: the machine's, which is 256M; MACHINE=mem4t has 4 TiB)
 #  MACHINE=  ## q35, pc, microvm, or a machine of the test matrix (default: q35)
 #  ACCEL=    ## tcg, single (tcg, its CPUs in turns), kvm, or auto: kvm where it certainly works (default: auto)
 #  ICOUNT=   ## let an instruction take 2^N ns: a schedule that repeats, another one for each of 0 to 7

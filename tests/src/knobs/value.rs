@@ -53,7 +53,7 @@ pub(super) fn memory(text: &str) -> Result<Mebibytes> {
             "MEM={text}: the kernel needs at least {LEAST_MEMORY}"
         ))),
         None => Err(Problem::new(format!(
-            "MEM={text}: not a size; write MiB, GiB or TiB, as in 64M, 6G or 4T"
+            "MEM={text}: not a size; write MiB, GiB or TiB, as in 64M or 6G"
         ))),
     }
 }
