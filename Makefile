@@ -20,7 +20,7 @@ help: ## list the targets and the knobs
 #  MEM=      ## memory, as in 64M or 6G (default: the machine's, which is 256M; MACHINE=mem4t has 4 TiB)
 #  MACHINE=  ## q35, pc, microvm, or a machine of the test matrix (default: q35)
 #  ACCEL=    ## tcg, single (tcg, its CPUs in turns), kvm, or auto: kvm where it certainly works (default: auto)
-#  ICOUNT=   ## let an instruction take 2^N ns: a schedule that repeats, another one for each of 0 to 7
+#  ICOUNT=   ## let an instruction take 2^N ns: a schedule that repeats, another one for each of 0 to 10
 #  SEED=     ## seed of the randomised tests, decimal or 0x hexadecimal
 #  SUITE=    ## only these suites, separated by commas (default: all)
 #  TEST=     ## only this test, as suite::test

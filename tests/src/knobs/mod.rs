@@ -261,6 +261,7 @@ mod tests {
         ] {
             refusal(name, value);
         }
+        assert!(refusal("ICOUNT", "11").ends_with("not an exponent; write 0 to 10"));
         assert!(refusal("MACHINE", "vax").contains("microvm"));
         assert!(read(&[("TEST", "a::b"), ("SUITE", "a")]).is_err());
     }

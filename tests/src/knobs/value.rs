@@ -12,7 +12,7 @@ pub const LEAST_MEMORY: Mebibytes = Mebibytes(16);
 /// What the kernel brings up. QEMU refuses what its board cannot have: more than 255 need x2APIC.
 const MOST_CPUS: u32 = 512;
 
-/// The largest power of two that QEMU takes for `-icount`.
+/// The largest exponent of two that QEMU takes for `-icount`.
 const MOST_SHIFT: u8 = 10;
 
 /// The longest time that the kernel takes: a week.
@@ -89,7 +89,7 @@ pub(super) fn shift(text: &str) -> Result<u8> {
     match text.parse() {
         Ok(shift @ 0..=MOST_SHIFT) => Ok(shift),
         _ => Err(Problem::new(format!(
-            "ICOUNT={text}: not a power of two; write 0 to {MOST_SHIFT}"
+            "ICOUNT={text}: not an exponent; write 0 to {MOST_SHIFT}"
         ))),
     }
 }
