@@ -1,5 +1,6 @@
 //! What can be written behind each knob.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::command::Accelerator;
@@ -17,6 +18,12 @@ const MOST_SHIFT: u8 = 10;
 
 /// The longest time that the kernel takes: a week.
 const MOST_MINUTES: u32 = 7 * 24 * 60;
+
+/// A number in digits; the library takes a plus sign, too, which QEMU and the kernel do not.
+fn number<T: FromStr>(text: &str) -> Option<T> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    is_plain.then(|| text.parse().ok()).flatten()
+}
 
 /// A machine by its name in the table, or the first one with that chipset.
 pub(super) fn machine(name: &str) -> Result<&'static Machine> {
@@ -43,10 +50,7 @@ pub(super) fn memory(text: &str) -> Result<Mebibytes> {
         .into_iter()
         .find_map(|(unit, scale)| Some((upper.strip_suffix(unit)?, scale)))
         .unwrap_or((&upper, 1));
-    let size = digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|size| size.checked_mul(scale));
+    let size = number::<u64>(digits).and_then(|size| size.checked_mul(scale));
     match size.map(Mebibytes) {
         Some(size) if size >= LEAST_MEMORY => Ok(size),
         Some(_) => Err(Problem::new(format!(
@@ -59,8 +63,8 @@ pub(super) fn memory(text: &str) -> Result<Mebibytes> {
 }
 
 pub(super) fn cpus(text: &str) -> Result<u32> {
-    match text.parse() {
-        Ok(count @ 1..=MOST_CPUS) => Ok(count),
+    match number(text) {
+        Some(count @ 1..=MOST_CPUS) => Ok(count),
         _ => Err(Problem::new(format!(
             "SMP={text}: not a number of CPUs; write 1 to {MOST_CPUS}"
         ))),
@@ -86,8 +90,8 @@ pub fn accelerator(text: &str) -> Result<Accelerator> {
 
 /// The power of two that `ICOUNT` names.
 pub(super) fn shift(text: &str) -> Result<u8> {
-    match text.parse() {
-        Ok(shift @ 0..=MOST_SHIFT) => Ok(shift),
+    match number(text) {
+        Some(shift @ 0..=MOST_SHIFT) => Ok(shift),
         _ => Err(Problem::new(format!(
             "ICOUNT={text}: not an exponent; write 0 to {MOST_SHIFT}"
         ))),
@@ -95,8 +99,8 @@ pub(super) fn shift(text: &str) -> Result<u8> {
 }
 
 pub(super) fn minutes(text: &str) -> Result<u32> {
-    match text.parse() {
-        Ok(minutes @ 1..=MOST_MINUTES) => Ok(minutes),
+    match number(text) {
+        Some(minutes @ 1..=MOST_MINUTES) => Ok(minutes),
         _ => Err(Problem::new(format!(
             "MINUTES={text}: not a time; write minutes, 1 to {MOST_MINUTES}"
         ))),
@@ -116,10 +120,11 @@ pub(super) fn default_timeout(minutes: Option<u32>) -> Duration {
 pub fn seed(text: &str) -> Result<u64> {
     let hexadecimal = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
     let seed = match hexadecimal {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None => text.parse(),
+        Some(digits) if digits.starts_with('+') => None,
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => number(text),
     };
-    seed.map_err(|_| {
+    seed.ok_or_else(|| {
         Problem::new(format!(
             "SEED={text}: not a 64-bit number; write it decimal or 0x hexadecimal"
         ))
@@ -140,8 +145,8 @@ pub(super) fn list(text: &str) -> Vec<String> {
 ///
 /// It is not a positive number.
 pub fn seconds(name: &str, text: &str) -> Result<Duration> {
-    match text.parse() {
-        Ok(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
+    match number(text) {
+        Some(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
         _ => Err(Problem::new(format!(
             "{name}={text}: not a time; write seconds, 1 to 86400"
         ))),
