@@ -72,7 +72,7 @@ impl Knobs {
             },
             icount,
             seed: value("SEED").map(|text| seed(&text)).transpose()?,
-            suites: value("SUITE").map_or_else(Vec::new, |text| list(&text)),
+            suites: value("SUITE").map_or(Ok(Vec::new()), |text| list(&text))?,
             test: value("TEST"),
             minutes,
             timeout: value("TIMEOUT").map_or(Ok(default_timeout(minutes)), |text| {
@@ -246,6 +246,7 @@ mod tests {
             ("SMP", "0"),
             ("SMP", "513"),
             ("SMP", "two"),
+            ("SUITE", ","),
             ("SMP", "+2"),
             ("MEM", "+64M"),
             ("SEED", "+1"),

@@ -131,12 +131,19 @@ pub fn seed(text: &str) -> Result<u64> {
     })
 }
 
-pub(super) fn list(text: &str) -> Vec<String> {
+/// The names in `SUITE`. Without one everything would run, which is not what somebody wants who writes that.
+pub(super) fn list(text: &str) -> Result<Vec<String>> {
     let names = text.split(|c: char| c == ',' || c.is_whitespace());
-    names
+    let names: Vec<_> = names
         .filter(|name| !name.is_empty())
         .map(str::to_owned)
-        .collect()
+        .collect();
+    if names.is_empty() {
+        return Err(Problem::new(format!(
+            "SUITE={text}: no name; write suites, separated by commas"
+        )));
+    }
+    Ok(names)
 }
 
 /// A limit in whole seconds, as the knob `name` gives it.
