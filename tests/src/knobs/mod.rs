@@ -221,6 +221,10 @@ mod tests {
         );
         assert_eq!(knobs.words(), "minutes=30");
         assert_eq!(knobs.timeout, Duration::from_secs(2100));
+        // What the longest stress gets can be written, too.
+        let longest = read(&[("MINUTES", "10080")]).unwrap().timeout;
+        let written = longest.as_secs().to_string();
+        assert_eq!(read(&[("TIMEOUT", &written)]).unwrap().timeout, longest);
         let knobs = read(&[("MACHINE", "smp4icount")]).unwrap();
         assert_eq!((knobs.icount, knobs.cpus), (Some(3), 4));
         let knobs = read(&[("MACHINE", "smp4single")]).unwrap();
@@ -262,6 +266,7 @@ mod tests {
             ("MINUTES", "0"),
             ("MINUTES", "10081"),
             ("TIMEOUT", "0"),
+            ("TIMEOUT", "1209601"),
             ("TIMEOUT", "1.5"),
         ] {
             refusal(name, value);

@@ -19,6 +19,9 @@ const MOST_SHIFT: u8 = 10;
 /// The longest time that the kernel takes: a week.
 const MOST_MINUTES: u32 = 7 * 24 * 60;
 
+/// The longest deadline: twice the longest stress.
+const MOST_SECONDS: u64 = 2 * 60 * MOST_MINUTES as u64;
+
 /// A number in digits; the library takes a plus sign, too, which QEMU and the kernel do not.
 fn number<T: FromStr>(text: &str) -> Option<T> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
@@ -153,9 +156,9 @@ pub(super) fn list(text: &str) -> Result<Vec<String>> {
 /// It is not a positive number.
 pub fn seconds(name: &str, text: &str) -> Result<Duration> {
     match number(text) {
-        Some(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
+        Some(seconds @ 1..=MOST_SECONDS) => Ok(Duration::from_secs(seconds)),
         _ => Err(Problem::new(format!(
-            "{name}={text}: not a time; write seconds, 1 to 86400"
+            "{name}={text}: not a time; write seconds, 1 to {MOST_SECONDS}"
         ))),
     }
 }
