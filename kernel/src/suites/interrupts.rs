@@ -4,12 +4,10 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use twinframe::ZoneInfo;
-
 use crate::arch::step;
 use crate::harness::kernel_tests;
 use crate::memory::HEAP;
-use crate::suites::free_pages;
+use crate::suites::{free_pages, largest_order};
 
 /// A number for each run of a hook, so that it does something else every time.
 static TURN: AtomicUsize = AtomicUsize::new(0);
@@ -98,10 +96,7 @@ kernel_tests! { "interrupts", Test:
 
     /// The same with handlers that do all kinds of things.
     fn at_every_instruction_of_everything() on [smp1, smp4] {
-        HEAP.drain();
-        let info = HEAP.buddyinfo();
-        let largest = info.zones().filter_map(ZoneInfo::largest_order).max();
-        let largest = largest.expect("free memory");
+        let largest = largest_order();
         let interrupts = step::during(everything, || {
             for order in [0, 1, 3, 9, 10] {
                 // Little memory may be in smaller pieces than 4 MiB.

@@ -26,7 +26,7 @@ mod stress;
 mod translate;
 mod walkthrough;
 
-use twinframe::AllocResult;
+use twinframe::{AllocResult, ZoneInfo};
 
 use crate::memory::HEAP;
 
@@ -35,6 +35,14 @@ fn free_pages(address: usize, count: usize) -> AllocResult {
     // SAFETY: the suites use no memory after they have freed it; what they free without owning it is
     // free already, or not where a block begins, or not memory at all: the allocator refuses it.
     unsafe { HEAP.dealloc_pages(address, count) }
+}
+
+/// The order of the largest block that is free once caches are empty.
+fn largest_order() -> usize {
+    HEAP.drain();
+    let info = HEAP.buddyinfo();
+    let largest = info.zones().filter_map(ZoneInfo::largest_order).max();
+    largest.expect("free memory")
 }
 
 /// The low byte of a number, to mark memory with.
