@@ -130,7 +130,8 @@ impl Report<'_> {
         }
     }
 
-    /// One line, if QEMU did not even start this machine: there is no run to report then.
+    /// One line, if QEMU did not even start: there is no run to report then. It may be the machine that it refuses,
+    /// or the kernel.
     #[must_use]
     pub fn refusal(&self) -> Option<String> {
         let said = self.run.remarks();
@@ -138,7 +139,7 @@ impl Report<'_> {
         let is_refused =
             is_silent && matches!(self.outcome, Outcome::QemuError(Ending::Exited(..)));
         let said = said.replace(&format!("{QEMU}: "), "").replace('\n', "; ");
-        is_refused.then(|| format!("QEMU refuses this machine: {said}"))
+        is_refused.then(|| format!("QEMU did not start: {said}"))
     }
 
     fn trace(&self) -> Trace<'_> {

@@ -24,6 +24,7 @@ pub(crate) fn trials(stage: &Arc<Stage>) -> Vec<Trial> {
             ("runner::reports_nonsense_in_knobs", nonsense_in_knobs),
             ("runner::reports_unknown_suite", unknown_suite),
             ("runner::reports_machine_that_qemu_refuses", refused_machine),
+            ("runner::reports_kernel_that_is_none", kernel_that_is_none),
             (
                 "runner::reports_kernel_that_does_not_build",
                 kernel_that_does_not_build,
@@ -95,7 +96,25 @@ fn refused_machine(stage: &Stage, name: &str) -> Result<(), Failed> {
         .env("MACHINE", "pc")
         .env("SMP", "512")
         .output()?;
-    one_line(&output, "twinframe: QEMU refuses this machine: ")
+    one_line(&output, "twinframe: QEMU did not start: ")
+}
+
+fn kernel_that_is_none(stage: &Stage, name: &str) -> Result<(), Failed> {
+    let folder = stage.folder(name);
+    let missing = folder.join("nowhere.elf");
+    let output = front_door_in(&folder)
+        .arg("runner")
+        .arg(&missing)
+        .output()?;
+    one_line(
+        &output,
+        &format!("twinframe: cannot read {}: ", missing.display()),
+    )?;
+    let text = folder.join("text.elf");
+    fs::create_dir_all(&folder)?;
+    fs::write(&text, "this is no kernel")?;
+    let output = front_door_in(&folder).arg("runner").arg(&text).output()?;
+    one_line(&output, "twinframe: QEMU did not start: ")
 }
 
 fn kernel_that_does_not_build(stage: &Stage, name: &str) -> Result<(), Failed> {

@@ -1,6 +1,7 @@
 //! Booting one kernel before the user's eyes.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -14,7 +15,7 @@ use twinframe_tests::report::Report;
 use twinframe_tests::symbols::Symbols;
 use twinframe_tests::testlist::{self, KernelTest};
 use twinframe_tests::verdict::{Outcome, judge, judge_tests};
-use twinframe_tests::{Problem, Result, Workspace};
+use twinframe_tests::{Context, Problem, Result, Workspace};
 
 use crate::screen::say;
 
@@ -41,6 +42,8 @@ pub(crate) fn elf(
     words: &[OsString],
     knobs: &Knobs,
 ) -> Result<ExitCode> {
+    // QEMU's own words for that are about formats of kernels.
+    File::open(&elf).context(format_args!("cannot read {}", elf.display()))?;
     let kernel = Kernel {
         image: elf.clone(),
         symbols: elf,
