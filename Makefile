@@ -16,7 +16,7 @@ help: ## list the targets and the knobs
 	@echo 'knobs of `make run` and `make stress`:'
 	@sed -n 's/^#  \([A-Z]*\)= *## /  \1= :/p' $(MAKEFILE_LIST) | awk -F' :' '{ printf "%-10s %s\n", $$1, $$2 }'
 
-#  SMP=      ## number of CPUs (default: the machine's, which is 1)
+#  SMP=      ## number of CPUs (default: the machine's, which is 1; on microvm nothing tells the kernel of more)
 #  MEM=      ## memory, as in 64M or 6G (default: the machine's, which is 256M; MACHINE=mem4t has 4 TiB)
 #  MACHINE=  ## q35, pc, microvm, or a machine of the test matrix (default: q35)
 #  ACCEL=    ## tcg, single (tcg, its CPUs in turns), kvm, or auto: kvm where it certainly works (default: auto)
