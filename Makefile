@@ -81,3 +81,4 @@ bench: qemu ## measure Twinframe beside other allocators: in time on this host, 
 
 clean: ## remove everything that was built
 	$(CARGO) clean
+	rm -rf fuzz/target
