@@ -22,6 +22,7 @@ pub(crate) fn trials(stage: &Arc<Stage>) -> Vec<Trial> {
         &[
             ("runner::reports_missing_qemu", missing_qemu),
             ("runner::reports_nonsense_in_knobs", nonsense_in_knobs),
+            ("runner::reports_unknown_command", unknown_command),
             ("runner::reports_unknown_suite", unknown_suite),
             ("runner::reports_machine_that_qemu_refuses", refused_machine),
             ("runner::reports_kernel_that_is_none", kernel_that_is_none),
@@ -72,6 +73,14 @@ fn nonsense_in_knobs(_: &Stage, _: &str) -> Result<(), Failed> {
         one_line(&output, &format!("twinframe: {knob}={value}: "))?;
     }
     Ok(())
+}
+
+/// The program lies in no folder that a shell looks into: what it says has to work without.
+fn unknown_command(_: &Stage, _: &str) -> Result<(), Failed> {
+    let output = Command::new(FRONT_DOOR).arg("fly").output()?;
+    let line =
+        "twinframe: no such command: \"fly\"; see `cargo run -q -p twinframe-tests -- --help`";
+    one_line(&output, line)
 }
 
 fn unknown_suite(_: &Stage, _: &str) -> Result<(), Failed> {

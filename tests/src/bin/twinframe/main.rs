@@ -126,5 +126,7 @@ fn nothing_more(options: &mut lexopt::Parser) -> Result<()> {
 }
 
 fn misuse(what: impl std::fmt::Display) -> Problem {
-    Problem::new(format!("{what}; see `twinframe --help`"))
+    Problem::new(format!(
+        "{what}; see `cargo run -q -p twinframe-tests -- --help`"
+    ))
 }
