@@ -22,8 +22,8 @@ impl Patience {
         Self { looks: 1000 }
     }
 
-    /// Long enough for a CPU that runs handlers meanwhile, or that its host does not run for a while: some tenths of a
-    /// second.
+    /// Long enough for a CPU that runs handlers meanwhile, or that its host does not run for a while: some hundredths of a
+    /// second and more.
     pub(crate) const fn much() -> Self {
         // In a model every wait has its end.
         let looks = if cfg!(loom) { usize::MAX } else { 1 << 22 };
