@@ -20,8 +20,8 @@ fn two_cpus(memory: &Memory) -> (FrameAllocator<Host>, ObjectAllocator<Host, 0x1
     for cpu in [0, 1] {
         on(cpu, || {
             let all: [_; 100] = core::array::from_fn(|_| {
-                let object = objects.alloc(&frames, CLASS).expect("enough memory");
-                object.addr().get()
+                let object = objects.alloc_inspected(&frames, CLASS);
+                object.expect("enough memory").addr().get()
             });
             for addr in all {
                 // SAFETY: just allocated.
