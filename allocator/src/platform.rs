@@ -103,7 +103,7 @@ pub unsafe trait Platform: Sized + 'static {
         }
     }
 
-    /// Is called over and over where the allocator waits for what another CPU is about, with none of
+    /// Is called over and over, up to millions of times for one wait, where the allocator waits for what another CPU is about, with none of
     /// its locks held: for a claim or a drain, or until a CPU is out of its caches. A platform whose
     /// [`heavy_barrier`](Self::heavy_barrier) needs maskable interrupts answers requests here.
     ///

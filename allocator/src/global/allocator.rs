@@ -36,7 +36,7 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         }
     }
 
-    /// Takes the first memory. Not for interrupt handlers.
+    /// Takes the first memory. Not for interrupt handlers, nor under a lock that one takes.
     ///
     /// # Errors
     ///
@@ -52,7 +52,7 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
 
     /// Takes more memory, while other CPUs go on: any writable range, aligned or not. It lies physically where
     /// [`Platform::virt_to_phys`] says that its first byte does. Its first pages hold its metadata. Not for
-    /// interrupt handlers: it waits for a removal to end.
+    /// interrupt handlers, nor under a lock that one takes: it waits for a removal to end.
     ///
     /// # Errors
     ///
@@ -254,7 +254,8 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     }
 
     /// Allocates pages in any way that a [`PageRequest`] can say, and returns their address. Before it
-    /// says `NoMemory`, every cache is emptied, and then the reclaim callback asked.
+    /// says `NoMemory`, every cache is emptied (with the exceptions that [`FrameAllocator`] has), and then the
+    /// reclaim callback asked.
     ///
     /// # Errors
     ///

@@ -70,12 +70,15 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         };
         let whole = before(ptr, fence.front)?;
         self.check_whole(whole, fence.outer)?;
-        let whole = core::ptr::with_exposed_provenance(whole.addr().get());
-        // SAFETY: an object or block in use begins there, so it is aligned, and is longer than a zone.
-        if unsafe { fence.is_of_another_size(whole) } {
-            return Err(AllocError::InvalidParam);
+        let addr = whole.addr().get();
+        let whole = core::ptr::with_exposed_provenance(addr);
+        // SAFETY: an object or block in use began there, so it is aligned, and is longer than a zone; and should
+        // somebody have freed it meanwhile, its section stays.
+        let look = || unsafe { fence.is_of_another_size(whole) };
+        match self.frames.peek(addr, |_| look()) {
+            Some(true) => Err(AllocError::InvalidParam),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn check_whole(&self, whole: NonNull<u8>, layout: Layout) -> AllocResult {

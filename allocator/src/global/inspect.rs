@@ -73,8 +73,8 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         Some(info)
     }
 
-    /// Checks every invariant by walking everything, with interrupts masked: for tests. Not for interrupt handlers:
-    /// it waits for a removal of memory to end.
+    /// Checks every invariant by walking everything, with interrupts masked: for tests. Not for interrupt handlers,
+    /// nor under a lock that one takes: it waits for a removal of memory to end.
     ///
     /// # Errors
     ///

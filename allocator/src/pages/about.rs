@@ -88,7 +88,8 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         self.peek(addr, |section| look(section.slabs().slab(addr)))
     }
 
-    fn peek<R>(&self, addr: usize, look: impl FnOnce(&Section) -> R) -> Option<R> {
+    /// Shows `look` the section that manages an address. Waits for nobody; the section stays as long as `look` runs.
+    pub(crate) fn peek<R>(&self, addr: usize, look: impl FnOnce(&Section) -> R) -> Option<R> {
         let _pinned = Pinned::<P>::new();
         let find = || self.shared.index.find(addr);
         if let Some(cpu) = self.shared.cpus.get(P::cpu_id()) {

@@ -6,6 +6,7 @@ use super::reclaim::ReclaimRequest;
 use super::request::{Demand, PageRequest};
 use super::shared::FrameAllocator;
 use super::slow::{DRAINS, Tell};
+use crate::patience::Patience;
 use crate::sync::Pinned;
 use crate::{AllocError, AllocResult, Platform};
 
@@ -73,7 +74,8 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         if self.cached_pages() < request.pages {
             return false;
         }
-        self.drain_together();
+        // Nothing fails if some CPU keeps what it has.
+        self.drain_together(Patience::little());
         let tree = self.tree.0.lock();
         tree.zones.free(request.zone) >= tree.zones.watermarks(request.zone).high
     }

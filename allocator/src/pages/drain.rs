@@ -3,7 +3,7 @@
 //! Whoever drains waits for CPUs that are inside their caches, so it holds no lock of the allocator then: an
 //! interrupt handler on such a CPU may need it. A handler that interrupted the allocator itself
 //! does not wait for long: the CPU it waits for may be waiting for it. And as that CPU may also be in a handler which waits
-//! for a lock that the caller holds, nobody waits for ever, except to remove a section.
+//! for a lock that the caller holds, nobody waits for ever, except to remove a section and for such a removal.
 
 use core::ops::Range;
 use core::sync::atomic::Ordering;
@@ -70,21 +70,18 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     }
 
     /// Does as [`drain_all`](Self::drain_all), together with whoever else wants the same just now.
-    pub(super) fn drain_together(&self) {
+    pub(super) fn drain_together(&self, mut patience: Patience) {
         let _pinned = Pinned::<P>::new();
         if self.is_nested() {
             self.drain_all();
             return;
         }
         self.drain_own();
-        let is_joined = self
-            .shared
-            .passes
-            .join::<P>(&mut Patience::much(), |patience| {
-                self.drain_others(|_| true, patience);
-            });
+        let is_joined = self.shared.passes.join::<P>(&mut patience, |patience| {
+            self.drain_others(|_| true, patience);
+        });
         if !is_joined {
-            self.drain_others(|_| true, &mut Patience::none());
+            self.drain_others(|_| true, &mut Patience::little());
         }
     }
 
@@ -177,6 +174,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         patience: &mut Patience,
     ) -> usize {
         let mut pages = 0;
+        let mut wait = patience.for_one();
         loop {
             // SAFETY: the callers executed the barrier after the claim.
             let taken = unsafe { claim.access(|held| Taken::from(cpu, held)) };
@@ -192,7 +190,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
                     );
                     pages += taken.len << stack.order().log2();
                 }
-                None if !patience.look::<P>() => return pages,
+                None if !wait.look::<P>() => return pages,
                 None => {}
             }
         }
@@ -238,7 +236,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     ///
     /// [`NotFound`](AllocError::NotFound): no section has the address; [`Busy`](AllocError::Busy):
     /// the section has pages out, pages in caches not counted. Whoever tries to allocate just then
-    /// may wait for the outcome, but does not fail because of it. [`InvalidParam`](AllocError::InvalidParam): these are
+    /// may wait for the outcome, and does not fail because of it unless that takes longer than it waits for other CPUs. [`InvalidParam`](AllocError::InvalidParam): these are
     /// the pages of a [`GlobalAllocator`](crate::GlobalAllocator), which
     /// [removes](crate::GlobalAllocator::remove_section) sections itself.
     ///

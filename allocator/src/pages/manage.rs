@@ -39,7 +39,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     }
 
     /// Adds memory at the physical address that the platform tells, while other CPUs go on.
-    /// Not for interrupt handlers.
+    /// Not for interrupt handlers, nor under a lock that one takes: it waits for a removal to end.
     ///
     /// # Errors
     ///
@@ -378,7 +378,8 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     }
 
     /// Walks everything and checks every invariant. Holds the lock meanwhile: for tests and for
-    /// when something is wrong anyway. Not for interrupt handlers: it waits for a removal to end.
+    /// when something is wrong anyway. Not for interrupt handlers, nor under a lock that one takes: it waits for a
+    /// removal to end.
     ///
     /// # Errors
     ///

@@ -84,7 +84,7 @@ impl ReclaimRequest {
 ///
 /// What it returns counts for [`Urgency::Failing`] only. An allocation that would fail asks up to 64 times, and tries again
 /// after each that was not in vain. Objects that it frees to a [`GlobalAllocator`](crate::GlobalAllocator) serve as well:
-/// that looks for them when the callback was in vain.
+/// that looks for them after each call.
 pub type Reclaim = fn(&ReclaimRequest) -> usize;
 
 #[cfg(all(test, not(loom)))]

@@ -136,7 +136,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         mut arrivals: usize,
     ) -> AllocResult<(usize, Option<ReclaimRequest>)> {
         for _ in 0..most {
-            self.drain_together();
+            self.drain_together(Patience::much());
             self.wait_for_moving();
             match self.allocate_from_tree(demand, stack, tell) {
                 Ok(taken) => return Ok(taken),

@@ -92,7 +92,7 @@ kernel_tests! { "hot_plug", Test:
             _ => 1,
         };
         // Hardly an attempt fails, and each takes its time.
-        let attempts = 10 * cycles;
+        let attempts = 100 * cycles;
         let stop = AtomicBool::new(false);
         // A CPU's first call sets its own state up, for good; that must not show in the sums below.
         work::on_all(&|_| {

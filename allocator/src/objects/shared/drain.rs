@@ -24,16 +24,22 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     pub(crate) fn drain(&self, frames: &FrameAllocator<P, PAGE_SIZE>, thorough: bool) -> usize {
         self.end_quarantine(frames);
         // Who waits for the pages may be waiting for this CPU, and be waited for by who is at it here.
-        let mut patience = if frames.is_nested() {
-            Patience::none()
-        } else {
-            self.patience()
-        };
+        let is_nested = self.is_nested() || frames.is_nested();
         let Some(exclusive) = self.try_exclusive() else {
             // Somebody is at it. Barriers of one's own would only hold them up. What there was, they bring back.
+            let mut patience = if is_nested {
+                Patience::none()
+            } else {
+                Patience::more()
+            };
             return patience.wait::<P>(|| !self.is_exclusive()).into();
         };
         let mut given = 0;
+        let mut patience = if is_nested {
+            Patience::none()
+        } else {
+            Patience::much()
+        };
         self.visit_claimed(&exclusive, &mut patience, |cpu, claimed| {
             // SAFETY: they are claimed, and the CPU is in no turn that has them.
             unsafe { cpu.forget_view() };

@@ -4,6 +4,7 @@ use core::sync::atomic::Ordering;
 use std::boxed::Box;
 use std::cell::Cell;
 
+use super::super::cache::Own;
 use super::shared::on;
 use super::{Deadline, GIB, Host, MIB, Memory};
 use crate::patience::Patience;
@@ -16,6 +17,8 @@ std::thread_local! {
     /// Whose CPUs do that.
     static FRAMES: Cell<Option<&'static FrameAllocator<Relay>>> = const { Cell::new(None) };
     static WAITED: Cell<usize> = const { Cell::new(0) };
+    /// A CPU that is in its caches, and leaves them when so many looks were in vain.
+    static LEAVING: Cell<Option<(usize, Own<'static>)>> = const { Cell::new(None) };
 }
 
 /// Has the CPU that is not moving pages begin, and then the other one end.
@@ -63,6 +66,7 @@ unsafe impl Platform for Relay {
 
     fn relax() {
         WAITED.set(WAITED.get() + 1);
+        LEAVING.set(LEAVING.take().filter(|(looks, _)| WAITED.get() < *looks));
         if let Some(frames) = FRAMES.get() {
             relay(frames);
         }
@@ -117,6 +121,34 @@ fn nobody_waits_for_ever_for_a_cpu_that_is_in_its_caches() {
     // Out of them it is waited for, and has nothing left.
     assert_eq!(take_all_beside(&frames), cached);
     assert_eq!(frames.free_pages(), 0);
+}
+
+/// One CPU that does not come out is no reason to miss what another has.
+#[test]
+fn a_cpu_that_is_in_its_caches_for_a_moment_is_waited_for_beside_one_that_stays() {
+    let _deadline = Deadline::start();
+    let memory = Memory::new(4 * MIB);
+    let frames: &'static FrameAllocator<Relay> = Box::leak(Box::new(FrameAllocator::new()));
+    // SAFETY: the memory outlives what the test does with the allocator.
+    unsafe { frames.add_region_at(memory.whole(), GIB) }.unwrap();
+    for cpu in 0..3 {
+        let addr = on(cpu, || frames.alloc_pages(1, 0)).unwrap();
+        // SAFETY: just allocated.
+        on(cpu, || unsafe { frames.dealloc_pages(addr, 1) }).unwrap();
+    }
+    let free = frames.free_pages();
+    let cpu = frames.shared.cpus.get(2).unwrap();
+    // SAFETY: this thread is all CPUs.
+    let inside = unsafe { cpu.lock.enter() }.ok().unwrap();
+    WAITED.set(0);
+    // The first has used up what there is of patience for both.
+    LEAVING.set(Some(((1 << 22) + 500, inside)));
+    let (stays, taken) = on(1, || {
+        frames.with_own(|cpu, _| (cpu.pages(), take_all_beside(frames)))
+    })
+    .unwrap();
+    assert!(stays != 0 && LEAVING.take().is_none());
+    assert_eq!(taken, free - stays);
 }
 
 /// Nor for one that is draining all others for everybody.

@@ -14,7 +14,7 @@ const CPUS: usize = 3;
 const SIZES: [usize; 6] = [8, 64, 320, 640, 1280, 2048];
 
 /// The host's machine, with interrupts.
-struct Interrupted;
+pub(super) struct Interrupted;
 
 // SAFETY: as of the host; handlers come where interrupts are not masked.
 unsafe impl Platform for Interrupted {

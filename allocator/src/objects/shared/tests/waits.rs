@@ -3,15 +3,16 @@
 
 use super::super::super::size_class::SizeClass;
 use super::super::allocator::ObjectAllocator;
-use super::{Host, MIB, Memory, on};
+use super::handlers::Interrupted as Machine;
+use super::{MIB, Memory, on};
 use crate::FrameAllocator;
 use crate::pages::tests::Deadline;
 use crate::sync::Pinned;
 
 const CLASS: SizeClass = SizeClass::Bytes64;
 
-/// Two CPUs that have objects in their magazines, and nobody has any.
-fn two_cpus(memory: &Memory) -> (FrameAllocator<Host>, ObjectAllocator<Host, 0x1000>) {
+/// Two CPUs, which spin where they wait, that have objects in their magazines, and nobody has any.
+fn two_cpus(memory: &Memory) -> (FrameAllocator<Machine>, ObjectAllocator<Machine, 0x1000>) {
     let (frames, objects) = (FrameAllocator::new(), ObjectAllocator::new());
     // SAFETY: the memory outlives what the tests do with the allocator, and is used through it only.
     let region = unsafe { memory.whole().as_mut() };
@@ -39,7 +40,7 @@ fn nobody_waits_for_ever_for_a_cpu_that_is_in_its_magazines() {
     let memory = Memory::new(4 * MIB);
     let (frames, objects) = two_cpus(&memory);
     on(1, || {
-        let pinned = Pinned::<Host>::new();
+        let pinned = Pinned::<Machine>::new();
         let cpu = objects.cpus.get(1).expect("it has called");
         let turn = objects.own_turn(cpu, &pinned);
         assert!(turn.is_some());
