@@ -56,7 +56,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
 
     /// Adds memory that lies at `phys` physically, while other CPUs go on. See
     /// [`BuddyAllocator::add_region_at`](super::BuddyAllocator::add_region_at). Not for interrupt
-    /// handlers: it waits for a removal to end.
+    /// handlers, nor under a lock that one takes: it waits for a removal to end.
     ///
     /// # Errors
     ///
