@@ -266,7 +266,7 @@ mod tests {
             ("MINUTES", "0"),
             ("MINUTES", "10081"),
             ("TIMEOUT", "0"),
-            ("TIMEOUT", "1209601"),
+            ("TIMEOUT", "2419201"),
             ("TIMEOUT", "1.5"),
         ] {
             refusal(name, value);
