@@ -53,6 +53,11 @@ impl Patience {
         }
     }
 
+    /// The same, but none for a caller that interrupted what it would wait for.
+    pub(crate) const fn unless(self, is_nested: bool) -> Self {
+        if is_nested { Self::none() } else { self }
+    }
+
     const fn bounded(looks: usize) -> Self {
         if cfg!(loom) {
             // In a model every wait has its end.

@@ -241,8 +241,8 @@ impl<const PAGE_SIZE: usize> SlabAllocator<PAGE_SIZE> {
     ///
     /// # Errors
     ///
-    /// Nothing changes if the memory is refused: `InvalidParam` if `base` is 0 or not page-aligned, if `bytes` is 0 or no whole number of pages, or if the range reaches or passes the
-    /// end of the address space; `MemoryOverlap` if it overlaps a slab. (Whether it overlaps memory for
+    /// Nothing changes if the memory is refused: `InvalidParam` if `base` is 0 or not page-aligned, if
+    /// `bytes` is 0 or no whole number of pages, or if the range reaches or passes the end of the address space; `MemoryOverlap` if it overlaps a slab. (Whether it overlaps memory for
     /// descriptors is not checked.)
     ///
     /// # Safety

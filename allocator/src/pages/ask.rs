@@ -92,21 +92,21 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         if stranger.load(Ordering::Relaxed) == cpu + 1 {
             return 0;
         }
-        let Some(own) = self.shared.cpus.get(cpu) else {
-            let entered =
-                stranger.compare_exchange(0, cpu + 1, Ordering::Acquire, Ordering::Relaxed);
-            if entered.is_err() {
-                return 0;
-            }
-            let freed = reclaim(request);
-            stranger.store(0, Ordering::Release);
-            return freed;
+        let own = self.shared.cpus.get(cpu);
+        let is_entered = match own {
+            Some(own) => !own.reclaiming.swap(true, Ordering::Acquire),
+            None => stranger
+                .compare_exchange(0, cpu + 1, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok(),
         };
-        if own.reclaiming.swap(true, Ordering::Acquire) {
+        if !is_entered {
             return 0;
         }
         let freed = reclaim(request);
-        own.reclaiming.store(false, Ordering::Release);
+        match own {
+            Some(own) => own.reclaiming.store(false, Ordering::Release),
+            None => stranger.store(0, Ordering::Release),
+        }
         freed
     }
 

@@ -236,8 +236,8 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     ///
     /// [`NotFound`](AllocError::NotFound): no section has the address; [`Busy`](AllocError::Busy):
     /// the section has pages out, pages in caches not counted. Whoever tries to allocate just then
-    /// may wait for the outcome, and does not fail because of it unless that takes longer than it waits for other CPUs. [`InvalidParam`](AllocError::InvalidParam): these are
-    /// the pages of a [`GlobalAllocator`](crate::GlobalAllocator), which
+    /// may wait for the outcome, and does not fail because of it unless that takes longer than it waits for
+    /// other CPUs. [`InvalidParam`](AllocError::InvalidParam): these are the pages of a [`GlobalAllocator`](crate::GlobalAllocator), which
     /// [removes](crate::GlobalAllocator::remove_section) sections itself.
     ///
     /// What a CPU needs at its first call lies in the oldest memory for ever, and, if that is full then, in any: such a section

@@ -27,19 +27,11 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         let is_nested = self.is_nested() || frames.is_nested();
         let Some(exclusive) = self.try_exclusive() else {
             // Somebody is at it. Barriers of one's own would only hold them up. What there was, they bring back.
-            let mut patience = if is_nested {
-                Patience::none()
-            } else {
-                Patience::more()
-            };
+            let mut patience = Patience::more().unless(is_nested);
             return patience.wait::<P>(|| !self.is_exclusive()).into();
         };
         let mut given = 0;
-        let mut patience = if is_nested {
-            Patience::none()
-        } else {
-            Patience::much()
-        };
+        let mut patience = Patience::much().unless(is_nested);
         self.visit_claimed(&exclusive, &mut patience, |cpu, claimed| {
             // SAFETY: they are claimed, and the CPU is in no turn that has them.
             unsafe { cpu.forget_view() };

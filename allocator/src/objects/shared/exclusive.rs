@@ -10,7 +10,6 @@ use super::allocator::ObjectAllocator;
 use super::atomic::{Ordering, StaticUsize};
 use super::cpu::CpuState;
 use crate::Platform;
-use crate::patience::Patience;
 use crate::sync::Pinned;
 
 /// Who has the right: 0 is nobody, else it is the number of the CPU and 1.
@@ -60,14 +59,5 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         let id = P::cpu_id();
         self.claimant.0.load(Ordering::Relaxed) == id + 1
             || self.cpus.get(id).is_some_and(CpuState::is_active)
-    }
-
-    /// How long the caller may wait for the turns of others.
-    pub(super) fn patience(&self) -> Patience {
-        if self.is_nested() {
-            Patience::none()
-        } else {
-            Patience::much()
-        }
     }
 }

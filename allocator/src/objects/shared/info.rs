@@ -9,6 +9,7 @@ use super::descriptor::{Owned, SharedRef};
 use super::entry::Entry;
 use crate::Platform;
 use crate::pages::{FrameAllocator, PageFlags};
+use crate::patience::Patience;
 use crate::sync::Pinned;
 
 impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
@@ -121,7 +122,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             }
         }
         // Whoever has this is emptying the magazines: there is nothing to see.
-        let mut patience = self.patience();
+        let mut patience = Patience::much().unless(self.is_nested());
         if let Some(exclusive) = self.try_exclusive() {
             self.visit_claimed(&exclusive, &mut patience, |_, claimed| {
                 // SAFETY: they are claimed, and the CPU is in no turn.

@@ -75,7 +75,7 @@ impl Rig {
 
     /// What a drain does before and while it looks at magazines. Returns how many CPUs' magazines it had.
     fn claim(&self) -> usize {
-        let mut patience = self.objects.patience();
+        let mut patience = Patience::much().unless(self.objects.is_nested());
         let Some(exclusive) = self.objects.try_exclusive() else {
             patience.wait::<Machine>(|| !self.objects.is_exclusive());
             return 0;
