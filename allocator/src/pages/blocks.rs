@@ -211,11 +211,19 @@ impl Section {
     pub(super) fn put_pages(&self, first: Pfn, limit: Pfn, order: Order) {
         self.free.set(self.free.get() + limit.since(first));
         if limit.since(first) == order.pages() {
-            self.tree().merge(first, order, self.max_order());
+            self.put(first, order);
             return;
         }
         for (pfn, order) in Blocks::new(first, limit, self.max_order()) {
-            self.tree().merge(pfn, order, self.max_order());
+            self.put(pfn, order);
+        }
+    }
+
+    #[inline]
+    fn put(&self, pfn: Pfn, order: Order) {
+        let (place, order) = self.tree().merge(pfn, order, self.max_order());
+        if self.is_scarce() {
+            self.call_back_buddy(place, order);
         }
     }
 

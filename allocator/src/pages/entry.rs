@@ -3,6 +3,7 @@
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, Ordering};
 
+use super::byte;
 use super::frame::{Order, Pfn};
 use super::section::SectionRef;
 use super::state::{Kind, PageState};
@@ -56,12 +57,7 @@ impl Entry {
     /// Gives a block whose state is right another one; says whether it was.
     #[inline]
     fn exchange_if(&self, is_right: impl FnOnce(PageState) -> bool, to: PageState) -> bool {
-        let state = self.state();
-        let is_right = is_right(PageState::from_byte(state.load(Ordering::Relaxed)));
-        if is_right {
-            state.store(to.to_byte(), Ordering::Relaxed);
-        }
-        is_right
+        byte::exchange_if(self.state(), is_right, to)
     }
 }
 

@@ -3,21 +3,22 @@
 use super::stack::Stack;
 
 /// In parts of this size is said how much of the free memory all CPUs may have in their stacks of an order.
-const PARTS: u64 = 16;
+const PARTS: u64 = 64;
 
-/// What may be fetched, and what may be kept where little is free: what is in caches does not merge.
+/// What may be fetched, and what may be kept of what comes back, where little is free: what is in caches does not merge.
 const FEW: u64 = 1;
+const SOME: u64 = 3;
 
 /// What may be fetched where a quarter and where half of the memory is free.
-const SOME: u64 = 2;
-const MORE: u64 = 4;
+const MORE: u64 = 8;
+const MUCH: u64 = 16;
 
 /// What may be kept of what comes back where much is free. Not fetched: a block that nobody wants would keep others
 /// from being merged.
-const MOST: u64 = 8;
+const MOST: u64 = 32;
 
 /// Parts that are more than any CPU keeps.
-const MANY: u64 = u32::MAX as u64;
+const MANY: u64 = 1 << 37;
 
 /// A CPU that is the only one has one block of at most this share of all memory, and at most so many pages, even where
 /// nothing is free: to have it given back takes no barrier.
@@ -42,7 +43,7 @@ impl Share {
         // What is in the stack is free, too: else what is kept would make for less to keep.
         let free = self.free + ((count as u64) << stack.order().log2());
         let is_much = free >= self.managed / 4 && free >= self.high;
-        self.blocks(stack, free * if is_much { MOST } else { FEW })
+        self.blocks(stack, free * if is_much { MOST } else { SOME })
     }
 
     /// How many blocks a CPU may have in a stack of which it has fetched them.
@@ -51,9 +52,9 @@ impl Share {
         let parts = if self.free < self.high || self.free < self.managed / 4 {
             FEW
         } else if self.free < self.managed / 2 {
-            SOME
-        } else {
             MORE
+        } else {
+            MUCH
         };
         self.blocks(stack, self.free * parts)
     }
@@ -148,7 +149,7 @@ mod tests {
             }
         }
         let short = Sharers::new(1).share(1 << 12, 1 << 12, (1 << 12) + 1);
-        assert_eq!((short.fetched(stack(6)), short.kept(stack(6), 0)), (4, 4));
+        assert_eq!((short.fetched(stack(6)), short.kept(stack(6), 0)), (1, 3));
     }
 
     #[test]

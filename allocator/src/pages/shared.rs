@@ -119,7 +119,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
                 has_objects,
             },
             tree: Line(IrqLock::new(Tree {
-                zones: Zones::new(),
+                zones: Zones::below_caches(),
                 closing: None,
                 sharers: Sharers::new(0),
                 arrivals: 0,

@@ -57,13 +57,14 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             return Ok(());
         }
         let mut tree = self.tree.0.lock();
+        let (section, pfn) = self.locate(&tree, addr)?;
         if let Some(stack) = stack
+            && !section.is_called_back(pfn)
             && self.free_with_spill(&mut tree, addr, stack)
         {
             return Ok(());
         }
         tree.arrivals += 1;
-        let (section, pfn) = self.locate(&tree, addr)?;
         if count == 0 {
             return Err(AllocError::InvalidParam);
         }
@@ -198,6 +199,9 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         };
         match taken {
             Ok((section, pfn)) => {
+                if stack.is_some() {
+                    section.call_back_last(pfn, demand.order);
+                }
                 let pressure = match tell {
                     Tell::All => tree.zones.pressure(section.zone(), demand.order),
                     Tell::Nothing => None,

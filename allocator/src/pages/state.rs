@@ -40,6 +40,9 @@ pub(crate) struct PageState(u8);
 const ORDER_BITS: u32 = 5;
 const _: () = assert!(Order::MAX.log2() < 1 << ORDER_BITS);
 
+/// What stands in place of a kind for a [`Kind::Block`] that is called back.
+const CALLED_BACK: u8 = 7;
+
 impl PageState {
     pub(crate) const NOTHING: Self = Self(0);
 
@@ -63,7 +66,7 @@ impl PageState {
     #[inline]
     pub(crate) const fn kind(self) -> Kind {
         match self.0 >> ORDER_BITS {
-            1 => Kind::Block,
+            1 | CALLED_BACK => Kind::Block,
             2 => Kind::Run,
             3 => Kind::Cached,
             4 => Kind::RunTail,
@@ -75,6 +78,13 @@ impl PageState {
 
     /// From a block that is allocated to the same one in a cache.
     const INTO_CACHE: u8 = (Kind::Cached as u8 - Kind::Block as u8) << ORDER_BITS;
+
+    /// A [`Kind::Block`] that goes back to the tree when it is freed, past all caches: they expect the other state of such
+    /// a block. See [`call_back`](super::call_back).
+    #[inline]
+    pub(super) const fn called_back(order: Order) -> Self {
+        Self(CALLED_BACK << ORDER_BITS | Self::new(Kind::Nothing, order).0)
+    }
 
     /// What a [`Kind::Cached`] block is outside of the cache: a [`Kind::Block`] of the same order.
     #[inline]

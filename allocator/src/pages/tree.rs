@@ -127,9 +127,10 @@ impl FreeTree {
         self.word(place.level, place.node, place.word()).get() & place.mask() != 0
     }
 
-    /// Makes a block free, and joins it with its buddies as far as they are free and `cap` allows.
+    /// Makes a block free, and joins it with its buddies as far as they are free and `cap` allows. Returns what comes of
+    /// it.
     #[inline]
-    pub(super) fn merge(&self, pfn: Pfn, mut order: Order, cap: Order) {
+    pub(super) fn merge(&self, pfn: Pfn, mut order: Order, cap: Order) -> (Place, Order) {
         let mut place = Place::of(pfn, order);
         while order < cap && self.is_set(place.buddy()) {
             self.clear(place.buddy(), order);
@@ -137,6 +138,7 @@ impl FreeTree {
             order = order.joined();
         }
         self.set(place, order);
+        (place, order)
     }
 
     /// Takes the lowest block of `from`, an order that has one, and gives back all but its

@@ -19,6 +19,7 @@ pub(crate) struct Zones<const PAGE_SIZE: usize> {
     pub(super) zones: [ZoneSections; ZONES],
     /// The section that was there first: the least likely one to be removed.
     oldest: Option<SectionRef>,
+    has_caches: bool,
     /// Pages that hold the allocator's own state.
     internal: usize,
     /// One more than the number of the highest node with memory; at least 1.
@@ -28,7 +29,17 @@ pub(crate) struct Zones<const PAGE_SIZE: usize> {
 
 impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
     pub(crate) const fn new() -> Self {
+        Self::make(false)
+    }
+
+    /// Those of an allocator that has caches.
+    pub(crate) const fn below_caches() -> Self {
+        Self::make(true)
+    }
+
+    const fn make(has_caches: bool) -> Self {
         Self {
+            has_caches,
             zones: [ZoneSections::EMPTY; ZONES],
             oldest: None,
             internal: 0,
@@ -231,6 +242,9 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
             let hold = unsafe { base.add(offset) };
             // SAFETY: the caller hands the memory over, and no other section overlaps it.
             let section = unsafe { Section::create(hold, &piece) };
+            if self.has_caches {
+                section.serve_caches();
+            }
             // Addresses given out as numbers may become pointers again.
             hold.as_ptr().expose_provenance();
             index.insert(section);

@@ -2,6 +2,7 @@
 
 mod allocation;
 mod bad_input;
+mod call_back;
 mod conformance;
 mod deadline;
 mod defects;

@@ -1,0 +1,212 @@
+//! What goes past the caches so that free memory stays together.
+
+use std::vec::Vec;
+
+use super::shared::{Shared, assert_recovered, free, on, shared, take_all};
+use super::{GIB, MIB, Memory, PAGE, allocator};
+use crate::pages::frame::{Order, Pfn};
+use crate::{AllocError, PageFlags};
+
+/// Memory of which each block of `order` is allocated; and two of these blocks that are buddies.
+fn full(memory: &Memory, order: usize) -> (Shared, Vec<usize>, [usize; 2]) {
+    let frames = shared(memory, GIB);
+    let mut all: Vec<usize> =
+        core::iter::from_fn(|| frames.alloc_pages(1 << order, 0).ok()).collect();
+    let phys = |addr: usize| addr - memory.whole().addr().get();
+    let buddies = [0, PAGE << order].map(|offset| {
+        let is_it = |addr: &usize| phys(*addr) == 8 * MIB + offset;
+        all.swap_remove(all.iter().position(is_it).unwrap())
+    });
+    (frames, all, buddies)
+}
+
+fn free_blocks(frames: &Shared, order: usize) -> usize {
+    frames
+        .buddyinfo()
+        .zones()
+        .map(|zone| zone.free_blocks[order])
+        .sum()
+}
+
+/// Frees a block into the tree.
+fn give_back(frames: &Shared, addr: usize, count: usize) {
+    free(frames, addr, count);
+    frames.drain_all();
+}
+
+#[test]
+fn buddies_merge_past_the_caches_where_little_is_free() {
+    let memory = Memory::new(16 * MIB);
+    for order in [0, 1, 5, 8] {
+        let (frames, mut rest, [left, right]) = full(&memory, order);
+        give_back(&frames, left, 1 << order);
+        assert_eq!(free_blocks(&frames, order), 1);
+        free(&frames, right, 1 << order);
+        let merged = (free_blocks(&frames, order), free_blocks(&frames, order + 1));
+        assert_eq!((frames.cached_pages(), merged), (0, (0, 1)));
+        // One whose buddy is allocated stays with the CPU, if that may have it at all.
+        if order < 5 {
+            free(&frames, rest.pop().unwrap(), 1 << order);
+            assert_eq!(frames.cached_pages(), 1 << order);
+        }
+        rest.iter()
+            .for_each(|addr| free(&frames, *addr, 1 << order));
+        assert_recovered(&frames);
+    }
+}
+
+#[test]
+fn buddies_stay_in_the_caches_while_much_is_free() {
+    let memory = Memory::new(16 * MIB);
+    let (frames, rest, [left, right]) = full(&memory, 0);
+    rest[..512].iter().for_each(|addr| free(&frames, *addr, 1));
+    give_back(&frames, left, 1);
+    free(&frames, right, 1);
+    assert_eq!(frames.cached_pages(), 1);
+    rest[512..].iter().for_each(|addr| free(&frames, *addr, 1));
+    assert_recovered(&frames);
+}
+
+#[test]
+fn a_block_is_called_back_once() {
+    let memory = Memory::new(16 * MIB);
+    let (frames, rest, [left, right]) = full(&memory, 0);
+    give_back(&frames, left, 1);
+    // Somebody takes its buddy again.
+    assert_eq!(frames.alloc_pages(1, 0), Ok(left));
+    free(&frames, right, 1);
+    assert_eq!((frames.cached_pages(), free_blocks(&frames, 0)), (0, 1));
+    assert_eq!(frames.alloc_pages(1, 0), Ok(right));
+    free(&frames, right, 1);
+    assert_eq!((frames.cached_pages(), free_blocks(&frames, 0)), (1, 0));
+    free(&frames, left, 1);
+    rest.iter().for_each(|addr| free(&frames, *addr, 1));
+    assert_recovered(&frames);
+}
+
+#[test]
+fn a_block_that_is_called_back_is_like_others() {
+    let memory = Memory::new(16 * MIB);
+    let (frames, rest, [left, right]) = full(&memory, 3);
+    let refused = |count| {
+        // SAFETY: a free that is refused changes nothing.
+        unsafe { frames.dealloc_pages(right, count) }.err()
+    };
+    let flags = |flags| {
+        // SAFETY: the test owns the block.
+        unsafe { frames.set_page_flags(right, flags) }
+    };
+    give_back(&frames, left, 8);
+    let pfn = Pfn::new(right / PAGE);
+    assert!(pfn.is_aligned(Order::new(3).unwrap()));
+    frames.validate().unwrap();
+    assert_eq!(frames.check(right, 8), Ok(()));
+    assert_eq!(frames.page_flags(right), Ok(PageFlags::Allocated));
+    assert_eq!(refused(16), Some(AllocError::InvalidParam));
+    assert_eq!(flags(PageFlags::Slab), Ok(()));
+    assert_eq!(refused(8), Some(AllocError::NotAllocated));
+    assert_eq!(flags(PageFlags::Allocated), Ok(()));
+    // In place, and back from another CPU.
+    give_back(&frames, frames.alloc_pages(8, 0).unwrap(), 8);
+    // SAFETY: the test owns the block.
+    assert_eq!(unsafe { frames.shrink_pages(right, 8, 5) }, Ok(()));
+    // SAFETY: as above.
+    assert_eq!(unsafe { frames.grow_pages(right, 5, 8) }, Ok(()));
+    on(1, || free(&frames, right, 8));
+    assert_eq!(refused(8), Some(AllocError::NotAllocated));
+    rest.iter().for_each(|addr| free(&frames, *addr, 8));
+    assert_recovered(&frames);
+}
+
+#[test]
+fn what_comes_from_the_end_goes_back_there() {
+    let memory = Memory::new(16 * MIB);
+    let frames = shared(&memory, GIB);
+    let mut all = take_all(&frames);
+    all.sort_unstable();
+    // Two hundred pages at the end, and as many single ones.
+    let end = all.split_off(all.len() - 200);
+    let (odd, even): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .partition(|addr| !(addr / PAGE).is_multiple_of(2));
+    let (some, odd) = odd.split_at(200);
+    for addr in end.iter().chain(some) {
+        give_back(&frames, *addr, 1);
+    }
+    let largest = || {
+        frames
+            .buddyinfo()
+            .zones()
+            .find_map(|zone| zone.largest_order())
+    };
+    let before = largest();
+    let block = frames.alloc_pages(8, 0).unwrap();
+    assert!(end.contains(&block));
+    // What was fetched with it.
+    let cached = frames.cached_pages();
+    free(&frames, block, 8);
+    assert_eq!(frames.cached_pages(), cached);
+    frames.drain_all();
+    assert_eq!(largest(), before);
+    even.iter()
+        .chain(odd)
+        .for_each(|addr| free(&frames, *addr, 1));
+    assert_recovered(&frames);
+}
+
+/// The mean of the largest free order while blocks of orders 0 to 9 are replaced at random in memory that is nine tenths
+/// full.
+fn largest_free(alloc: impl Fn(usize) -> Option<usize>, free: impl Fn(usize, usize)) -> usize {
+    let limit = 64 * MIB / PAGE * 9 / 10;
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 8) as usize % below
+    };
+    let mut live = Vec::new();
+    let (mut used, mut sum) = (0, 0);
+    for step in 1..=100_000 {
+        let order = random(10);
+        let taken = (used + (1 << order) <= limit)
+            .then(|| alloc(1 << order))
+            .flatten();
+        if let Some(addr) = taken {
+            live.push((addr, order));
+            used += 1 << order;
+        } else {
+            let (addr, order) = live.swap_remove(random(live.len()));
+            free(addr, 1 << order);
+            used -= 1 << order;
+        }
+        if step % 5000 == 0 {
+            let had = (0..=13).rev().find(|order| {
+                let addr = alloc(1 << order);
+                addr.inspect(|addr| free(*addr, 1 << order)).is_some()
+            });
+            sum += had.unwrap();
+        }
+    }
+    live.iter()
+        .for_each(|(addr, order)| free(*addr, 1 << order));
+    sum
+}
+
+#[test]
+fn caches_do_not_keep_memory_apart() {
+    let memory = Memory::new(64 * MIB);
+    let frames = shared(&memory, GIB);
+    let with_caches = largest_free(
+        |count| frames.alloc_pages(count, 0).ok(),
+        |addr, count| free(&frames, addr, count),
+    );
+    assert_recovered(&frames);
+    let single = std::cell::RefCell::new(allocator(&memory, GIB));
+    let without = largest_free(
+        |count| single.borrow_mut().alloc_pages(count, 0).ok(),
+        |addr, count| single.borrow_mut().dealloc_pages(addr, count).unwrap(),
+    );
+    // Twenty looks: on average less than an order of difference.
+    assert!(with_caches + 20 > without, "{with_caches} and {without}");
+}
