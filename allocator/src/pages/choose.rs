@@ -95,4 +95,37 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         }
         None
     }
+
+    /// Takes up to `wanted` more blocks from a section that a demand was just served from, as pieces of one or several that
+    /// `put` gets the pages of. Returns how many are still wanted: what the section cannot give at once, it does not.
+    ///
+    /// What is to be asked and to be written down for a section is so only once for all of them.
+    #[inline]
+    pub(crate) fn allocate_more(
+        &mut self,
+        section: SectionRef,
+        demand: &Demand,
+        mut wanted: usize,
+        mut put: impl FnMut(Pfn, usize),
+    ) -> usize {
+        if section.limit() > demand.limit {
+            return wanted;
+        }
+        let highest = highest::<PAGE_SIZE>(demand);
+        let sections = &mut self.zones[section.zone().index()];
+        let reserve = sections.reserve[highest.index()];
+        let mut spare = sections.free.saturating_sub(reserve);
+        let before = spare;
+        while wanted != 0
+            && let Some(most) = Order::within(spare.min(wanted << demand.order.log2()))
+            && most >= demand.order
+            && let Some((pfn, pages)) = section.take(demand, most)
+        {
+            spare -= pages;
+            wanted -= pages >> demand.order.log2();
+            put(pfn, pages);
+        }
+        sections.debit(section, before - spare);
+        wanted
+    }
 }

@@ -66,7 +66,7 @@ pub struct NodeInfo {
     pub managed_pages: usize,
     /// Pages that are free, those in CPUs' caches not counted.
     pub free_pages: usize,
-    /// Blocks that CPUs of this node took from it.
+    /// How often CPUs of this node took blocks from it.
     pub hits: usize,
     /// Blocks that CPUs of this node had to take from others.
     pub misses: usize,

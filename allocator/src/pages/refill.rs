@@ -192,27 +192,32 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         held: &mut Held,
         room: &mut Vacant,
     ) -> AllocResult<(SectionRef, Pfn)> {
+        let order = demand.order;
         let mut first = None;
         let mut wanted = room.len() + 1;
+        let mut put = |section: SectionRef, pfn: Pfn, pages: usize| {
+            for page in (0..pages).step_by(order.pages()) {
+                let pfn = pfn.add(page);
+                if first.is_none() {
+                    section.set_state(pfn, allocated(order));
+                    first = Some((section, pfn));
+                } else {
+                    section.set_state(pfn, cached(order));
+                    room.put(held, entry::<PAGE_SIZE>(section, pfn));
+                }
+            }
+        };
         while wanted != 0 {
-            let most = Order::within(wanted << demand.order.log2()).unwrap_or(demand.order);
+            let most = Order::within(wanted << order.log2()).unwrap_or(order);
             let (section, pfn, pages) = match zones.allocate_up_to(demand, most, node) {
                 Ok(taken) => taken,
                 Err(error) => return first.ok_or(error),
             };
-            let blocks = (0..pages)
-                .step_by(demand.order.pages())
-                .map(|page| pfn.add(page));
-            for pfn in blocks {
-                wanted -= 1;
-                if first.is_none() {
-                    section.set_state(pfn, allocated(demand.order));
-                    first = Some((section, pfn));
-                } else {
-                    section.set_state(pfn, cached(demand.order));
-                    room.put(held, entry::<PAGE_SIZE>(section, pfn));
-                }
-            }
+            put(section, pfn, pages);
+            wanted -= pages >> order.log2();
+            wanted = zones.allocate_more(section, demand, wanted, |pfn, pages| {
+                put(section, pfn, pages);
+            });
         }
         first.ok_or(AllocError::NoMemory)
     }
