@@ -68,7 +68,7 @@ pub struct NodeInfo {
     pub free_pages: usize,
     /// How often CPUs of this node took blocks from it.
     pub hits: usize,
-    /// Blocks that CPUs of this node had to take from others.
+    /// How often they had to take blocks from others.
     pub misses: usize,
 }
 
