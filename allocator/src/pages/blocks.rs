@@ -222,7 +222,7 @@ impl Section {
     #[inline]
     fn put(&self, pfn: Pfn, order: Order) {
         let (place, order) = self.tree().merge(pfn, order, self.max_order());
-        if self.is_scarce() {
+        if self.calls_back(order) {
             self.call_back_buddy(place, order);
         }
     }

@@ -3,7 +3,8 @@
 //! Whoever has a block allocated, or in a cache, is the only one who gives it another state, so a load and a store will do,
 //! which cost less than an atomic read-modify-write. But for one change: the holder of the tree's lock may [call
 //! back](super::call_back) a block of others. That is a compare-exchange, so it undoes nothing that the owner has done
-//! meanwhile; and that the owner's store may undo it, who frees the block just then, is of no consequence.
+//! meanwhile; and that the owner's store may undo it, who frees the block just then, is of no consequence. (That the block goes
+//! from there to the tree, and comes back as something else, takes the lock, too.)
 
 use core::sync::atomic::{AtomicU8, Ordering};
 

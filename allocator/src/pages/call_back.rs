@@ -4,12 +4,14 @@
 //! allocated again where it was. While much is free, that is of no consequence. Where little of a section is free, its tree
 //! calls two kinds of allocated blocks back:
 //!
-//! - one whose buddy has just become free in the tree, so that the two would merge;
-//! - one that it hands out from the end of the section, where free memory would else be all in one piece: the tree hands out
-//!   the lowest block that will do.
+//! - the buddy of what has just become free in the tree, so that the two will merge;
+//! - a block from the end of the section, where free memory would else be all in one piece (the tree hands out the lowest block
+//!   that will do), if the CPU got others with it that it is to take first from now on.
 //!
-//! A block that is called back has another state than the usual way to free it expects, so that way costs nothing more. Once
-//! it has been through the tree, it is a block like others.
+//! Such a block has another state than the usual way to free a block expects, so that way has nothing more to do for all others.
+//! To free it takes what an allocation from the tree and a free to it take, and the tree will split again what merges. So
+//! single pages, which are wanted most, are not called back. What is in a cache at that moment, a slab, or several blocks allocated
+//! as one, is not called back, either, and a slab forgets that it was.
 
 use super::byte;
 use super::frame::{Order, Pfn};
@@ -17,19 +19,19 @@ use super::place::Place;
 use super::section::Section;
 use super::state::PageState;
 
-/// Little of a section is free where it is less than this share of its pages. What is in caches is not counted as free.
-const SHARE: usize = 8;
+/// Little of a section is free where it is less than one of so many parts. What is in caches is not counted as free.
+const PARTS: usize = 8;
 
 impl Section {
     /// Calls blocks back from now on where little is free: the section has caches above it.
     pub(super) fn serve_caches(&self) {
-        self.scarce.set(self.pages() / SHARE);
+        self.scarce_below.set(self.pages() / PARTS);
     }
 
-    /// Are blocks called back now?
+    /// Are blocks of `order` called back now?
     #[inline]
-    pub(super) fn is_scarce(&self) -> bool {
-        self.free.get() < self.scarce.get()
+    pub(super) fn calls_back(&self, order: Order) -> bool {
+        self.free.get() < self.scarce_below.get() && order != Order::ZERO
     }
 
     /// Calls the buddy of a free block back, if it is an allocated block.
@@ -44,8 +46,8 @@ impl Section {
 
     /// Calls a block that the tree has handed out back, if it lies in as many pages at the end as are free.
     #[inline]
-    pub(super) fn call_back_last(&self, pfn: Pfn, order: Order) {
-        if self.is_scarce() && self.limit().since(pfn) <= self.free.get() {
+    pub(super) fn call_back_from_end(&self, pfn: Pfn, order: Order) {
+        if self.calls_back(order) && self.limit().since(pfn) <= self.free.get() {
             byte::call_back(self.state_byte(pfn), order);
         }
     }

@@ -67,7 +67,7 @@ pub(super) const fn cached(order: Order) -> PageState {
     PageState::new(Kind::Cached, order)
 }
 
-/// The state that it has outside.
+/// The state that it has outside, unless it is [called back](super::call_back).
 #[inline]
 pub(super) const fn allocated(order: Order) -> PageState {
     PageState::new(Kind::Block, order)

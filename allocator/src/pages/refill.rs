@@ -178,6 +178,12 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             let mut room = cpu.vacant(held, stack, batch - 1);
             let taken = Self::fill(&mut tree.zones, demand, node, held, &mut room);
             cpu.occupy(held, stack, &room);
+            // Without others this CPU would get that one again and again, and each time from the tree.
+            if let Ok((section, pfn)) = taken
+                && cpu.count(stack) != 0
+            {
+                section.call_back_from_end(pfn, demand.order);
+            }
             Some(taken)
         })?
     }

@@ -59,7 +59,7 @@ pub(crate) struct Section {
 
     pub(super) free: Cell<usize>,
     /// While fewer pages are free, blocks are [called back](super::call_back). None are where there are no caches.
-    pub(super) scarce: Cell<usize>,
+    pub(super) scarce_below: Cell<usize>,
     /// The section is about to be removed: nothing is allocated here any more.
     pub(super) closing: Cell<bool>,
     /// The largest block in the pages above the frontier, as a bit; or no bit.
@@ -144,7 +144,7 @@ impl Section {
             max_order: layout.max_order,
             page_size: piece.page_size,
             free: Cell::new(piece.limit.since(piece.first)),
-            scarce: Cell::new(0),
+            scarce_below: Cell::new(0),
             closing: Cell::new(false),
             untouched: Cell::new(1 << layout.max_order.log2()),
             bucket: Cell::new(0),

@@ -1,13 +1,16 @@
 //! How much of the memory a CPU may have in its stacks.
 
+use super::frame::Order;
 use super::stack::Stack;
 
 /// In parts of this size is said how much of the free memory all CPUs may have in their stacks of an order.
 const PARTS: u64 = 64;
 
-/// What may be fetched, and what may be kept of what comes back, where little is free: what is in caches does not merge.
+/// What may be fetched where little is free, and what may be kept of what comes back: what is in caches does not merge. Of single
+/// pages, which are wanted most and make the least difference to what merges, both may be more.
 const FEW: u64 = 1;
 const SOME: u64 = 3;
+const SINGLE: u64 = 4;
 
 /// What may be fetched where a quarter and where half of the memory is free.
 const MORE: u64 = 8;
@@ -43,14 +46,21 @@ impl Share {
         // What is in the stack is free, too: else what is kept would make for less to keep.
         let free = self.free + ((count as u64) << stack.order().log2());
         let is_much = free >= self.managed / 4 && free >= self.high;
-        self.blocks(stack, free * if is_much { MOST } else { SOME })
+        self.blocks(
+            stack,
+            free * if is_much {
+                MOST
+            } else {
+                or_single(stack, SOME)
+            },
+        )
     }
 
     /// How many blocks a CPU may have in a stack of which it has fetched them.
     #[inline]
     pub(super) fn fetched(self, stack: Stack) -> u32 {
         let parts = if self.free < self.high || self.free < self.managed / 4 {
-            FEW
+            or_single(stack, FEW)
         } else if self.free < self.managed / 2 {
             MORE
         } else {
@@ -67,6 +77,16 @@ impl Share {
         let least = (self.managed / LEAST).min(MOST_AT_LEAST);
         let has_one = self.sharers.cpus == 1 && 1 << log2 <= least;
         blocks.max(has_one.into()).min(stack.capacity())
+    }
+}
+
+/// So many parts, or those for single pages.
+#[inline]
+fn or_single(stack: Stack, parts: u64) -> u64 {
+    if stack.order() == Order::ZERO {
+        SINGLE
+    } else {
+        parts
     }
 }
 
@@ -113,7 +133,6 @@ impl Sharers {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::super::frame::Order;
     use super::*;
 
     fn stack(order: u32) -> Stack {

@@ -199,9 +199,6 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         };
         match taken {
             Ok((section, pfn)) => {
-                if stack.is_some() {
-                    section.call_back_last(pfn, demand.order);
-                }
                 let pressure = match tell {
                     Tell::All => tree.zones.pressure(section.zone(), demand.order),
                     Tell::Nothing => None,

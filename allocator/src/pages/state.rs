@@ -42,6 +42,7 @@ const _: () = assert!(Order::MAX.log2() < 1 << ORDER_BITS);
 
 /// What stands in place of a kind for a [`Kind::Block`] that is called back.
 const CALLED_BACK: u8 = 7;
+const _: () = assert!((Kind::Internal as u8) < CALLED_BACK);
 
 impl PageState {
     pub(crate) const NOTHING: Self = Self(0);
@@ -130,5 +131,17 @@ mod tests {
             }
         }
         assert_eq!(PageState::from_byte(0).kind(), Kind::Nothing);
+    }
+
+    #[test]
+    fn a_block_that_is_called_back_is_a_block_that_no_cache_takes() {
+        for order in Order::all() {
+            let state = PageState::called_back(order);
+            assert_eq!((state.kind(), state.order()), (Kind::Block, order));
+            assert_ne!(state, PageState::new(Kind::Block, order));
+            for cached in Order::all() {
+                assert_ne!(state.into_cache(), PageState::new(Kind::Cached, cached));
+            }
+        }
     }
 }

@@ -37,7 +37,7 @@ fn give_back(frames: &Shared, addr: usize, count: usize) {
 #[test]
 fn buddies_merge_past_the_caches_where_little_is_free() {
     let memory = Memory::new(16 * MIB);
-    for order in [0, 1, 5, 8] {
+    for order in [1, 2, 5, 8] {
         let (frames, mut rest, [left, right]) = full(&memory, order);
         give_back(&frames, left, 1 << order);
         assert_eq!(free_blocks(&frames, order), 1);
@@ -68,19 +68,108 @@ fn buddies_stay_in_the_caches_while_much_is_free() {
 }
 
 #[test]
-fn a_block_is_called_back_once() {
+fn single_pages_stay_in_the_caches() {
     let memory = Memory::new(16 * MIB);
     let (frames, rest, [left, right]) = full(&memory, 0);
     give_back(&frames, left, 1);
-    // Somebody takes its buddy again.
-    assert_eq!(frames.alloc_pages(1, 0), Ok(left));
     free(&frames, right, 1);
-    assert_eq!((frames.cached_pages(), free_blocks(&frames, 0)), (0, 1));
-    assert_eq!(frames.alloc_pages(1, 0), Ok(right));
-    free(&frames, right, 1);
-    assert_eq!((frames.cached_pages(), free_blocks(&frames, 0)), (1, 0));
-    free(&frames, left, 1);
+    assert_eq!((frames.cached_pages(), free_blocks(&frames, 0)), (1, 1));
     rest.iter().for_each(|addr| free(&frames, *addr, 1));
+    assert_recovered(&frames);
+}
+
+#[test]
+fn a_block_is_called_back_once() {
+    let memory = Memory::new(16 * MIB);
+    let (frames, rest, [left, right]) = full(&memory, 1);
+    give_back(&frames, left, 2);
+    // Somebody takes its buddy again.
+    assert_eq!(frames.alloc_pages(2, 0), Ok(left));
+    free(&frames, right, 2);
+    assert_eq!((frames.cached_pages(), free_blocks(&frames, 1)), (0, 1));
+    assert_eq!(frames.alloc_pages(2, 0), Ok(right));
+    free(&frames, right, 2);
+    assert_eq!((frames.cached_pages(), free_blocks(&frames, 1)), (2, 0));
+    free(&frames, left, 2);
+    rest.iter().for_each(|addr| free(&frames, *addr, 2));
+    assert_recovered(&frames);
+}
+
+#[test]
+fn a_full_stack_stays_so_when_a_block_is_called_back() {
+    let memory = Memory::new(16 * MIB);
+    let (frames, mut rest, [left, right]) = full(&memory, 1);
+    give_back(&frames, left, 2);
+    let drains = || frames.cpu_info(0).unwrap().drains;
+    // Blocks of which none is another's buddy, until the stack is full.
+    rest.sort_unstable();
+    let odd = |addr: &usize| !(addr / (2 * PAGE)).is_multiple_of(2);
+    let (mut odd, even): (Vec<_>, Vec<_>) = rest.into_iter().partition(odd);
+    let mut cached = frames.cached_pages();
+    let before = drains();
+    while drains() == before {
+        cached = frames.cached_pages();
+        free(&frames, odd.pop().unwrap(), 2);
+    }
+    while frames.cached_pages() < cached {
+        free(&frames, odd.pop().unwrap(), 2);
+    }
+    let before = drains();
+    free(&frames, right, 2);
+    assert_eq!((drains(), frames.cached_pages()), (before, cached));
+    odd.iter()
+        .chain(&even)
+        .for_each(|addr| free(&frames, *addr, 2));
+    assert_recovered(&frames);
+}
+
+#[test]
+fn who_takes_one_block_again_and_again_has_it_from_the_cache() {
+    let memory = Memory::new(64 * MIB);
+    let frames = shared(&memory, GIB);
+    // Nine tenths are allocated. What is free lies at the end, but for some single pages.
+    let take = |count, number| -> Vec<usize> {
+        let blocks = (0..number).map(|_| frames.alloc_pages(count, 0).unwrap());
+        blocks.collect()
+    };
+    let mut low = take(1, 512);
+    low.sort_unstable();
+    let rest = take(256, 57);
+    low.iter()
+        .step_by(2)
+        .for_each(|addr| free(&frames, *addr, 1));
+    frames.drain_all();
+    // What is left over before the end goes, too.
+    let last = *rest.iter().max().unwrap();
+    let mut small = Vec::new();
+    while small.last().is_none_or(|addr| *addr < last) {
+        small.push(frames.alloc_pages(2, 0).unwrap());
+    }
+    // So many CPUs may have a block of up to that order each.
+    for (cpus, most) in [(1, 6), (4, 3), (16, 1)] {
+        let pair = |order: usize| {
+            let addr = frames.alloc_pages(1 << order, 0).unwrap();
+            free(&frames, addr, 1 << order);
+        };
+        (0..cpus).for_each(|cpu| on(cpu, || pair(0)));
+        for order in 0..=most {
+            frames.drain_all();
+            for cpu in 0..cpus {
+                let before = frames.cached_pages();
+                on(cpu, || (0..10).for_each(|_| pair(order)));
+                let cached = frames.cached_pages();
+                assert!(cached >= before + (1 << order), "order {order}, CPU {cpu}");
+                on(cpu, || pair(order));
+                assert_eq!(frames.cached_pages(), cached);
+            }
+        }
+    }
+    rest.iter().for_each(|addr| free(&frames, *addr, 256));
+    small.iter().for_each(|addr| free(&frames, *addr, 2));
+    low.iter()
+        .skip(1)
+        .step_by(2)
+        .for_each(|addr| free(&frames, *addr, 1));
     assert_recovered(&frames);
 }
 
@@ -119,12 +208,12 @@ fn a_block_that_is_called_back_is_like_others() {
 }
 
 #[test]
-fn what_comes_from_the_end_goes_back_there() {
+fn what_comes_from_the_end_goes_back_there_where_little_is_free() {
     let memory = Memory::new(16 * MIB);
     let frames = shared(&memory, GIB);
     let mut all = take_all(&frames);
     all.sort_unstable();
-    // Two hundred pages at the end, and as many single ones.
+    // What is free: half a mebibyte at the end, and as many single pages.
     let end = all.split_off(all.len() - 200);
     let (odd, even): (Vec<_>, Vec<_>) = all
         .into_iter()
@@ -133,24 +222,24 @@ fn what_comes_from_the_end_goes_back_there() {
     for addr in end.iter().chain(some) {
         give_back(&frames, *addr, 1);
     }
-    let largest = || {
-        frames
-            .buddyinfo()
-            .zones()
-            .find_map(|zone| zone.largest_order())
+    let take_and_free = || {
+        frames.drain_all();
+        let block = frames.alloc_pages(2, 0).unwrap();
+        assert!(end.contains(&block));
+        // What was fetched with it.
+        let cached = frames.cached_pages();
+        assert_ne!(cached, 0);
+        free(&frames, block, 2);
+        frames.cached_pages() - cached
     };
-    let before = largest();
-    let block = frames.alloc_pages(8, 0).unwrap();
-    assert!(end.contains(&block));
-    // What was fetched with it.
-    let cached = frames.cached_pages();
-    free(&frames, block, 8);
-    assert_eq!(frames.cached_pages(), cached);
-    frames.drain_all();
-    assert_eq!(largest(), before);
-    even.iter()
-        .chain(odd)
+    assert_eq!(take_and_free(), 0);
+    // Where there is more, it stays with the CPU.
+    odd.iter()
+        .take(400)
         .for_each(|addr| free(&frames, *addr, 1));
+    assert_eq!(take_and_free(), 2);
+    let rest = even.iter().chain(odd.iter().skip(400));
+    rest.for_each(|addr| free(&frames, *addr, 1));
     assert_recovered(&frames);
 }
 
