@@ -3,6 +3,7 @@
 use std::vec::Vec;
 
 use super::shared::{Shared, assert_recovered, free, on, shared, take_all};
+use super::storm::Random;
 use super::{GIB, MIB, Memory, PAGE, allocator};
 use crate::pages::frame::{Order, Pfn};
 use crate::{AllocError, PageFlags};
@@ -58,12 +59,12 @@ fn buddies_merge_past_the_caches_where_little_is_free() {
 #[test]
 fn buddies_stay_in_the_caches_while_much_is_free() {
     let memory = Memory::new(16 * MIB);
-    let (frames, rest, [left, right]) = full(&memory, 0);
-    rest[..512].iter().for_each(|addr| free(&frames, *addr, 1));
-    give_back(&frames, left, 1);
-    free(&frames, right, 1);
-    assert_eq!(frames.cached_pages(), 1);
-    rest[512..].iter().for_each(|addr| free(&frames, *addr, 1));
+    let (frames, rest, [left, right]) = full(&memory, 1);
+    rest[..512].iter().for_each(|addr| free(&frames, *addr, 2));
+    give_back(&frames, left, 2);
+    free(&frames, right, 2);
+    assert_eq!(frames.cached_pages(), 2);
+    rest[512..].iter().for_each(|addr| free(&frames, *addr, 2));
     assert_recovered(&frames);
 }
 
@@ -243,21 +244,15 @@ fn what_comes_from_the_end_goes_back_there_where_little_is_free() {
     assert_recovered(&frames);
 }
 
-/// The mean of the largest free order while blocks of orders 0 to 9 are replaced at random in memory that is nine tenths
+/// The sum of twenty largest free orders, while blocks of orders 0 to 9 are replaced at random in memory that is nine tenths
 /// full.
 fn largest_free(alloc: impl Fn(usize) -> Option<usize>, free: impl Fn(usize, usize)) -> usize {
     let limit = 64 * MIB / PAGE * 9 / 10;
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut random = move |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 8) as usize % below
-    };
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
     let mut live = Vec::new();
     let (mut used, mut sum) = (0, 0);
     for step in 1..=100_000 {
-        let order = random(10);
+        let order = random.below(10);
         let taken = (used + (1 << order) <= limit)
             .then(|| alloc(1 << order))
             .flatten();
@@ -265,7 +260,7 @@ fn largest_free(alloc: impl Fn(usize) -> Option<usize>, free: impl Fn(usize, usi
             live.push((addr, order));
             used += 1 << order;
         } else {
-            let (addr, order) = live.swap_remove(random(live.len()));
+            let (addr, order) = live.swap_remove(random.below(live.len()));
             free(addr, 1 << order);
             used -= 1 << order;
         }
