@@ -16,22 +16,27 @@
 use super::byte;
 use super::frame::{Order, Pfn};
 use super::place::Place;
+use super::region::Piece;
 use super::section::Section;
 use super::state::PageState;
 
 /// Little of a section is free where it is less than one of so many parts. What is in caches is not counted as free.
 const PARTS: usize = 8;
 
-impl Section {
-    /// Calls blocks back from now on where little is free: the section has caches above it.
-    pub(super) fn serve_caches(&self) {
-        self.scarce_below.set(self.pages() / PARTS);
+/// While fewer pages of a section are free, blocks are called back. None are where there are no caches.
+pub(super) const fn scarce_below(piece: &Piece, has_caches: bool) -> usize {
+    if has_caches {
+        piece.limit.since(piece.first) / PARTS
+    } else {
+        0
     }
+}
 
+impl Section {
     /// Are blocks of `order` called back now?
     #[inline]
     pub(super) fn calls_back(&self, order: Order) -> bool {
-        self.free.get() < self.scarce_below.get() && order != Order::ZERO
+        self.free.get() < self.scarce_below && order != Order::ZERO
     }
 
     /// Calls the buddy of a free block back, if it is an allocated block.

@@ -13,6 +13,7 @@ use core::ops::{Deref, Range};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 
+use super::call_back::scarce_below;
 use super::frame::{Order, Pfn, largest_block};
 use super::layout::{LINE, SLAB_GRAIN, slab_order};
 use super::level::Level;
@@ -59,7 +60,7 @@ pub(crate) struct Section {
 
     pub(super) free: Cell<usize>,
     /// While fewer pages are free, blocks are [called back](super::call_back). None are where there are no caches.
-    pub(super) scarce_below: Cell<usize>,
+    pub(super) scarce_below: usize,
     /// The section is about to be removed: nothing is allocated here any more.
     pub(super) closing: Cell<bool>,
     /// The largest block in the pages above the frontier, as a bit; or no bit.
@@ -111,7 +112,7 @@ impl Section {
     ///
     /// `hold` points to the piece's first byte, may be used for all of it, and nobody else uses
     /// that memory until the section is removed.
-    pub(super) unsafe fn create(hold: NonNull<u8>, piece: &Piece) -> SectionRef {
+    pub(super) unsafe fn create(hold: NonNull<u8>, piece: &Piece, has_caches: bool) -> SectionRef {
         let layout = piece.layout();
         // SAFETY: every offset of the layout lies in the piece's metadata.
         let at = |offset: usize| unsafe { hold.add(offset) };
@@ -144,7 +145,7 @@ impl Section {
             max_order: layout.max_order,
             page_size: piece.page_size,
             free: Cell::new(piece.limit.since(piece.first)),
-            scarce_below: Cell::new(0),
+            scarce_below: scarce_below(piece, has_caches),
             closing: Cell::new(false),
             untouched: Cell::new(1 << layout.max_order.log2()),
             bucket: Cell::new(0),

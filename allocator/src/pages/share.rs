@@ -46,14 +46,12 @@ impl Share {
         // What is in the stack is free, too: else what is kept would make for less to keep.
         let free = self.free + ((count as u64) << stack.order().log2());
         let is_much = free >= self.managed / 4 && free >= self.high;
-        self.blocks(
-            stack,
-            free * if is_much {
-                MOST
-            } else {
-                or_single(stack, SOME)
-            },
-        )
+        let parts = if is_much {
+            MOST
+        } else {
+            or_single(stack, SOME)
+        };
+        self.blocks(stack, free * parts)
     }
 
     /// How many blocks a CPU may have in a stack of which it has fetched them.

@@ -19,6 +19,7 @@ pub(crate) struct Zones<const PAGE_SIZE: usize> {
     pub(super) zones: [ZoneSections; ZONES],
     /// The section that was there first: the least likely one to be removed.
     oldest: Option<SectionRef>,
+    /// What is freed may go to a CPU's cache above these zones.
     has_caches: bool,
     /// Pages that hold the allocator's own state.
     internal: usize,
@@ -241,10 +242,7 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
             // SAFETY: a piece lies in the region.
             let hold = unsafe { base.add(offset) };
             // SAFETY: the caller hands the memory over, and no other section overlaps it.
-            let section = unsafe { Section::create(hold, &piece) };
-            if self.has_caches {
-                section.serve_caches();
-            }
+            let section = unsafe { Section::create(hold, &piece, self.has_caches) };
             // Addresses given out as numbers may become pointers again.
             hold.as_ptr().expose_provenance();
             index.insert(section);
