@@ -102,6 +102,7 @@ fn start(info: &'static mut BootInfo) -> ! {
     smp::init_boot_cpu();
     let cpus = firmware::read(acpi);
     memory::add_reclaimable();
+    pci::init();
     smp::start_all(cpus.into_iter(), smp::PATIENCE);
     println!("CPUs online: {}", percpu::online());
     // By a clock that begins when the machine is switched on, and can be read only now.
@@ -112,7 +113,6 @@ fn start(info: &'static mut BootInfo) -> ! {
         value: us,
         unit: "us",
     });
-    pci::init();
     harness::run(&settings);
     memory::show_use();
 

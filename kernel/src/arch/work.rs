@@ -129,7 +129,8 @@ pub(super) fn idle() -> ! {
     loop {
         interrupts::disable();
         if WORK.0[id].load(Ordering::Acquire).is_null() {
-            // An interrupt between the two takes effect after `hlt`, so no wake-up is lost.
+            // An interrupt between the two takes effect after `hlt`, so no wake-up is lost; behind a
+            // non-maskable one it may be, until the next tick.
             interrupts::enable_and_hlt();
         } else {
             interrupts::enable();

@@ -12,6 +12,7 @@ use twinframe_boot::pci::{
     PciAddress, PciHeader, TriggerMode, bars, msi,
 };
 
+use crate::arch::percpu;
 use crate::console::println;
 use ports::Ports;
 pub(crate) use registers::{NoRegisters, Registers};
@@ -28,8 +29,11 @@ pub(crate) struct Function {
 
 static FUNCTIONS: Once<Vec<Function>> = Once::new();
 
-/// Finds the devices, and lists them in the log.
+/// Finds the devices, and lists them in the log. Called before other CPUs run: to measure a range, its
+/// device is taken out of the address space and put back, and QEMU (7.2) may then lose what another
+/// CPU writes to *its* registers. If that is the end of an interrupt, its local APIC delivers no more.
 pub(crate) fn init() {
+    assert_eq!(percpu::online(), 1, "CPUs that ranges are measured beside");
     if !ports::present() {
         println!("PCI: none");
         FUNCTIONS.call_once(Vec::new);
