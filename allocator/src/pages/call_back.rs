@@ -1,8 +1,8 @@
 //! Blocks that go back to the tree when they are freed, past all caches.
 //!
 //! What is in a cache does not merge; and as a cache hands out what it got last, a block that stands in the way of a large one is
-//! allocated again where it was. While much is free, that is of no consequence. Where little of a section is free, its tree
-//! calls two kinds of allocated blocks back:
+//! allocated again where it was. While much is free, that is of no consequence. Where little of a section is free, and in many
+//! blocks, its tree calls two kinds of allocated blocks back:
 //!
 //! - the buddy of what has just become free in the tree, so that the two will merge;
 //! - a block from the end of the section, where free memory would else be all in one piece (the tree hands out the lowest block
@@ -36,7 +36,17 @@ impl Section {
     /// Are blocks of `order` called back now?
     #[inline]
     pub(super) fn calls_back(&self, order: Order) -> bool {
-        self.free.get() < self.scarce_below && order != Order::ZERO
+        self.free.get() < self.scarce_below && order != Order::ZERO && self.is_scattered()
+    }
+
+    /// Is more than an eighth of what is free in blocks that others of their order lie beside? Where all that could merge has merged,
+    /// there is one block of each order at most: then nothing is called back, and loads that do not scatter what is free have
+    /// their caches.
+    #[inline]
+    fn is_scattered(&self) -> bool {
+        let free = self.free.get();
+        let one_of_each = self.tree().orders() | self.untouched.get();
+        (one_of_each as usize) < free - free / 8
     }
 
     /// Calls the buddy of a free block back, if it is an allocated block.

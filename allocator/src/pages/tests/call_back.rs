@@ -9,7 +9,7 @@ use crate::pages::frame::{Order, Pfn};
 use crate::{AllocError, PageFlags};
 
 /// Memory of which each block of `order` is allocated; and two of these blocks that are buddies.
-fn full(memory: &Memory, order: usize) -> (Shared, Vec<usize>, [usize; 2]) {
+fn whole(memory: &Memory, order: usize) -> (Shared, Vec<usize>, [usize; 2]) {
     let frames = shared(memory, GIB);
     let mut all: Vec<usize> =
         core::iter::from_fn(|| frames.alloc_pages(1 << order, 0).ok()).collect();
@@ -19,6 +19,13 @@ fn full(memory: &Memory, order: usize) -> (Shared, Vec<usize>, [usize; 2]) {
         all.swap_remove(all.iter().position(is_it).unwrap())
     });
     (frames, all, buddies)
+}
+
+/// The same, but one block is free already, so that with a second one what is free is scattered.
+fn full(memory: &Memory, order: usize) -> (Shared, Vec<usize>, [usize; 2]) {
+    let (frames, mut rest, buddies) = whole(memory, order);
+    give_back(&frames, rest.pop().unwrap(), 1 << order);
+    (frames, rest, buddies)
 }
 
 fn free_blocks(frames: &Shared, order: usize) -> usize {
@@ -37,14 +44,14 @@ fn give_back(frames: &Shared, addr: usize, count: usize) {
 
 #[test]
 fn buddies_merge_past_the_caches_where_little_is_free() {
-    let memory = Memory::new(16 * MIB);
+    let memory = Memory::new(32 * MIB);
     for order in [1, 2, 5, 8] {
         let (frames, mut rest, [left, right]) = full(&memory, order);
         give_back(&frames, left, 1 << order);
-        assert_eq!(free_blocks(&frames, order), 1);
+        assert_eq!(free_blocks(&frames, order), 2);
         free(&frames, right, 1 << order);
         let merged = (free_blocks(&frames, order), free_blocks(&frames, order + 1));
-        assert_eq!((frames.cached_pages(), merged), (0, (0, 1)));
+        assert_eq!((frames.cached_pages(), merged), (0, (1, 1)));
         // One whose buddy is allocated stays with the CPU, if that may have it at all.
         if order < 5 {
             free(&frames, rest.pop().unwrap(), 1 << order);
@@ -54,6 +61,56 @@ fn buddies_merge_past_the_caches_where_little_is_free() {
             .for_each(|addr| free(&frames, *addr, 1 << order));
         assert_recovered(&frames);
     }
+}
+
+#[test]
+fn buddies_stay_in_the_caches_while_what_is_free_is_together() {
+    let memory = Memory::new(16 * MIB);
+    // An eighth of what is free, blocks of two pages that lie apart, less one of each order that may be alone.
+    for (apart, called_back) in [(3, false), (4, true)] {
+        let (frames, mut rest, [left, right]) = whole(&memory, 1);
+        rest.sort_unstable();
+        let phys = |addr: &usize| addr - memory.whole().addr().get();
+        // 32 pages that are one block, and blocks of two of which none is another's buddy.
+        let together = rest.iter().position(|addr| phys(addr) == 4 * MIB).unwrap();
+        let together: Vec<usize> = rest.drain(together..together + 16).collect();
+        let begin = rest.iter().position(|addr| phys(addr) == 2 * MIB).unwrap();
+        let apart: Vec<usize> = (1..apart).map(|n| rest.remove(begin + n)).collect();
+        for addr in together.iter().chain(&apart).chain([&left]) {
+            give_back(&frames, *addr, 2);
+        }
+        assert_eq!(
+            (free_blocks(&frames, 5), free_blocks(&frames, 1)),
+            (1, apart.len() + 1)
+        );
+        free(&frames, right, 2);
+        assert_eq!(frames.cached_pages() == 0, called_back);
+        rest.iter().for_each(|addr| free(&frames, *addr, 2));
+        assert_recovered(&frames);
+    }
+}
+
+#[test]
+fn what_was_never_used_is_together() {
+    let memory = Memory::new(320 * MIB);
+    let frames = shared(&memory, GIB);
+    // All but the last 32 MiB, of which some have no bookkeeping yet.
+    let number = (frames.free_pages() - 8192) / 2;
+    let mut all: Vec<usize> = (0..number)
+        .map(|_| frames.alloc_pages(2, 0).unwrap())
+        .collect();
+    all.sort_unstable();
+    frames.drain_all();
+    let [left, right] = all[1000 + all[0] / PAGE % 4 / 2..][..2] else {
+        panic!("fewer than {number}");
+    };
+    assert_eq!((right - left, left / PAGE % 4), (2 * PAGE, 0));
+    give_back(&frames, left, 2);
+    free(&frames, right, 2);
+    assert_eq!(frames.cached_pages(), 2);
+    let rest = all.iter().filter(|addr| ![left, right].contains(addr));
+    rest.for_each(|addr| free(&frames, *addr, 2));
+    assert_recovered(&frames);
 }
 
 #[test]
@@ -74,7 +131,7 @@ fn single_pages_stay_in_the_caches() {
     let (frames, rest, [left, right]) = full(&memory, 0);
     give_back(&frames, left, 1);
     free(&frames, right, 1);
-    assert_eq!((frames.cached_pages(), free_blocks(&frames, 0)), (1, 1));
+    assert_eq!((frames.cached_pages(), free_blocks(&frames, 0)), (1, 2));
     rest.iter().for_each(|addr| free(&frames, *addr, 1));
     assert_recovered(&frames);
 }
@@ -84,14 +141,18 @@ fn a_block_is_called_back_once() {
     let memory = Memory::new(16 * MIB);
     let (frames, rest, [left, right]) = full(&memory, 1);
     give_back(&frames, left, 2);
-    // Somebody takes its buddy again.
+    // Somebody takes its buddy again, and fetches the other one that is free.
     assert_eq!(frames.alloc_pages(2, 0), Ok(left));
+    assert_eq!((frames.cached_pages(), free_blocks(&frames, 1)), (2, 0));
     free(&frames, right, 2);
-    assert_eq!((frames.cached_pages(), free_blocks(&frames, 1)), (0, 1));
+    assert_eq!((frames.cached_pages(), free_blocks(&frames, 1)), (2, 1));
+    frames.drain_all();
     assert_eq!(frames.alloc_pages(2, 0), Ok(right));
+    let other = frames.alloc_pages(2, 0).unwrap();
     free(&frames, right, 2);
     assert_eq!((frames.cached_pages(), free_blocks(&frames, 1)), (2, 0));
     free(&frames, left, 2);
+    free(&frames, other, 2);
     rest.iter().for_each(|addr| free(&frames, *addr, 2));
     assert_recovered(&frames);
 }
