@@ -5,22 +5,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 use std::vec::Vec;
 
+use fastrand::Rng;
+
 use super::shared::{assert_recovered, shared};
 use super::{Cpu, Deadline, GIB, Host, MIB, Memory, PAGE, duration, interrupt_cpus};
 use crate::{AllocError, FrameAllocator, PageRequest};
 
 const THREADS: usize = 4;
-
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 20).unwrap() % limit
-    }
-}
 
 /// A block that says on every page whose it is.
 struct Stamped {
@@ -58,22 +49,22 @@ impl Stamped {
 /// Random requests against the allocator until told to stop.
 fn churn(frames: &FrameAllocator<Host>, id: usize, stop: &AtomicBool, exchange: &Exchange) {
     Cpu::set(id);
-    let mut random = Random(0x1234_5678_9abc_def1 + id as u64 * 77);
+    let mut random = Rng::with_seed(id as u64);
     let mut live: Vec<Stamped> = Vec::new();
     let mut stamp = id << 40;
     while !stop.load(Ordering::Relaxed) {
-        match random.below(100) {
+        match random.usize(..100) {
             0..50 => {
-                let count = match random.below(20) {
+                let count = match random.usize(..20) {
                     0 => 512,
-                    1..4 => 1 + random.below(40),
-                    _ => 1 << random.below(4),
+                    1..4 => 1 + random.usize(..40),
+                    _ => 1 << random.usize(..4),
                 };
                 let mut request = PageRequest::new(count);
-                if random.below(4) == 0 {
+                if random.usize(..4) == 0 {
                     request = request.lowmem();
                 }
-                if random.below(4) == 0 {
+                if random.usize(..4) == 0 {
                     request = request.exact();
                 }
                 match frames.allocate(&request) {
@@ -91,19 +82,19 @@ fn churn(frames: &FrameAllocator<Host>, id: usize, stop: &AtomicBool, exchange: 
             }
             50..90 => {
                 if !live.is_empty() {
-                    live.swap_remove(random.below(live.len())).free(frames);
+                    live.swap_remove(random.usize(..live.len())).free(frames);
                 }
             }
             90..98 => {
                 if let Some(block) = live.pop() {
                     exchange.put(block);
                 }
-                if let Some(block) = exchange.get(random.below(64)) {
+                if let Some(block) = exchange.get(random.usize(..64)) {
                     block.free(frames);
                 }
             }
             98 => {
-                frames.drain_cpu(random.below(THREADS + 1));
+                frames.drain_cpu(random.usize(..THREADS + 1));
             }
             _ => {
                 frames.drain_all();
@@ -178,9 +169,9 @@ fn regions_come_and_go_under_load() {
         }
         Cpu::set(THREADS);
         let end = Instant::now() + duration();
-        let mut random = Random(99);
+        let mut random = Rng::with_seed(99);
         while Instant::now() < end {
-            let i = random.below(extra.len());
+            let i = random.usize(..extra.len());
             let phys = 8 * GIB + (i as u64) * GIB;
             // SAFETY: the memory outlives the allocator, or its section is removed before.
             match unsafe { frames.add_region_at(extra[i].whole(), phys) } {
@@ -307,23 +298,23 @@ fn interrupts_allocate_whatever_they_interrupted() {
 
 /// Like [`churn`], but without exchanging blocks, so that a signal finds no lock but ours.
 fn churn_without_mutex(frames: &FrameAllocator<Host>, id: usize, stop: &AtomicBool) {
-    let mut random = Random(0xfeed_beef + id as u64);
+    let mut random = Rng::with_seed(id as u64);
     let mut live: Vec<Stamped> = Vec::with_capacity(1000);
     let mut stamp = (id + 1) << 40;
     while !stop.load(Ordering::Relaxed) {
-        let count = if random.below(30) == 0 {
+        let count = if random.usize(..30) == 0 {
             512
         } else {
-            1 << random.below(6)
+            1 << random.usize(..6)
         };
-        if random.below(2) == 0 && live.len() < 900 {
+        if random.usize(..2) == 0 && live.len() < 900 {
             if let Ok(addr) = frames.alloc_pages(count, 0) {
                 stamp += 1 << 12;
                 live.push(Stamped::new(addr, count, stamp));
             }
         } else if !live.is_empty() {
-            live.swap_remove(random.below(live.len())).free(frames);
-        } else if random.below(100) == 0 {
+            live.swap_remove(random.usize(..live.len())).free(frames);
+        } else if random.usize(..100) == 0 {
             frames.drain_all();
         }
     }

@@ -6,6 +6,8 @@ use core::ptr::NonNull;
 use std::boxed::Box;
 use std::vec::Vec;
 
+use fastrand::Rng;
+
 use super::{Host, layout, on};
 use crate::pages::tests::{Cpu, MIB, Memory};
 use crate::{GlobalAllocator, Hardening, Platform, SizeClass};
@@ -106,7 +108,7 @@ struct Machine {
     global: &'static GlobalAllocator<Interrupted>,
     live: RefCell<Vec<(NonNull<u8>, Layout)>>,
     pages: RefCell<Vec<(usize, usize)>>,
-    random: Cell<u64>,
+    random: RefCell<Rng>,
     depth: Cell<usize>,
     handlers: Cell<usize>,
     /// Requests that failed with no handler in between.
@@ -125,12 +127,7 @@ fn stamp(object: NonNull<u8>) -> u8 {
 
 impl Machine {
     fn random(&self, limit: usize) -> usize {
-        let mut state = self.random.get();
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        self.random.set(state);
-        usize::try_from(state >> 33).expect("31 bits") % limit
+        self.random.borrow_mut().usize(..limit)
     }
 
     /// A handler, now and then, which may be interrupted itself.
@@ -222,7 +219,7 @@ fn handlers_lose_nothing(seed: u64, len: usize) {
         global: allocator(len),
         live: RefCell::default(),
         pages: RefCell::default(),
-        random: Cell::new(seed),
+        random: RefCell::new(Rng::with_seed(seed)),
         depth: Cell::new(0),
         handlers: Cell::new(0),
         failures: Cell::new(0),

@@ -8,22 +8,13 @@ use std::thread;
 use std::time::Instant;
 use std::vec::Vec;
 
+use fastrand::Rng;
+
 use super::{Rig, layout};
 use crate::GlobalAllocator;
 use crate::pages::tests::{Cpu, Deadline, Host, MIB, Memory, duration, interrupt_cpus};
 
 const THREADS: usize = 4;
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 20).unwrap() % limit
-    }
-}
 
 /// An allocation that is filled with its own stamp.
 struct Stamped {
@@ -61,13 +52,13 @@ impl Stamped {
     }
 }
 
-fn some_layout(random: &mut Random) -> Layout {
-    let size = match random.below(20) {
-        0 => random.below(20_000),
-        1..6 => random.below(2049),
-        _ => random.below(300),
+fn some_layout(random: &mut Rng) -> Layout {
+    let size = match random.usize(..20) {
+        0 => random.usize(..20_000),
+        1..6 => random.usize(..2049),
+        _ => random.usize(..300),
     };
-    Layout::from_size_align(size, 1 << random.below(8)).unwrap()
+    Layout::from_size_align(size, 1 << random.usize(..8)).unwrap()
 }
 
 /// Random requests against the allocator until told to stop.
@@ -78,24 +69,24 @@ fn churn(
     exchange: &Mutex<Vec<Stamped>>,
 ) {
     Cpu::set(id);
-    let mut random = Random(0x1234_5678_9abc_def1 + id as u64 * 77);
+    let mut random = Rng::with_seed(id as u64);
     let mut live: Vec<Stamped> = Vec::new();
     let mut stamp = 0_u8;
     while !stop.load(Ordering::Relaxed) {
-        match random.below(1000) {
+        match random.usize(..1000) {
             0..500 => {
                 stamp = stamp.wrapping_add(1);
                 live.extend(Stamped::new(global, some_layout(&mut random), stamp));
             }
             500..880 => {
                 if !live.is_empty() {
-                    live.swap_remove(random.below(live.len())).free(global);
+                    live.swap_remove(random.usize(..live.len())).free(global);
                 }
             }
             880..998 => {
                 let mut others = exchange.lock().unwrap();
                 others.extend(live.pop());
-                let taken = (others.len() > 200).then(|| others.swap_remove(random.below(200)));
+                let taken = (others.len() > 200).then(|| others.swap_remove(random.usize(..200)));
                 drop(others);
                 if let Some(other) = taken {
                     other.free(global);
@@ -196,16 +187,16 @@ extern "C" fn interrupt(_: libc::c_int) {
 
 /// Like `churn`, with nothing that an interrupt could deadlock.
 fn churn_alone(global: &GlobalAllocator<Host>, id: usize, stop: &AtomicBool) {
-    let mut random = Random(77 + id as u64);
+    let mut random = Rng::with_seed(id as u64);
     let mut live: [Option<Stamped>; 300] = [const { None }; 300];
     let sizes = [16, 64, 100, 2048];
     while !stop.load(Ordering::Relaxed) {
-        let slot = &mut live[random.below(300)];
+        let slot = &mut live[random.usize(..300)];
         match slot.take() {
             Some(object) => object.free(global),
-            None => *slot = Stamped::new(global, layout(sizes[random.below(4)]), 7),
+            None => *slot = Stamped::new(global, layout(sizes[random.usize(..4)]), 7),
         }
-        if random.below(200_000) == 0 {
+        if random.usize(..200_000) == 0 {
             global.drain();
         }
     }

@@ -4,6 +4,8 @@ use core::ptr::NonNull;
 use std::collections::BTreeSet;
 use std::vec::Vec;
 
+use fastrand::Rng;
+
 use super::{Host, Rig, layout, on};
 use crate::{AllocError, Platform, SizeClass};
 
@@ -23,17 +25,9 @@ fn is_as_written(object: NonNull<u8>, size: usize) -> bool {
     bytes.iter().all(|found| *found == byte)
 }
 
-/// A number below `limit`.
-fn random(state: &mut u64, limit: usize) -> usize {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    usize::try_from(*state >> 33).expect("31 bits") % limit
-}
-
 #[test]
 fn what_no_live_object_lies_in_goes_back_and_the_rest_serves_on() {
-    let mut state = 88_172_645_463_325_252;
+    let mut random = Rng::with_seed(0);
     for size in [256, 320, 512, 640, 1280, 1536, 1792, 2048] {
         let rig = Rig::new(16);
         let wanted = layout(size);
@@ -41,9 +35,9 @@ fn what_no_live_object_lies_in_goes_back_and_the_rest_serves_on() {
         live.iter().for_each(|object| write(*object, size));
         let mut freed = Vec::new();
         for _ in 0..1800 {
-            let object = live.swap_remove(random(&mut state, live.len()));
+            let object = live.swap_remove(random.usize(..live.len()));
             // Some of them elsewhere.
-            let cpu = random(&mut state, 2);
+            let cpu = random.usize(..2);
             assert_eq!(on(cpu, || rig.free(object, wanted)), Ok(()));
             freed.push(object);
         }
@@ -73,8 +67,8 @@ fn what_no_live_object_lies_in_goes_back_and_the_rest_serves_on() {
         assert_eq!(live.iter().collect::<BTreeSet<_>>().len(), live.len());
         assert_eq!(rig.global.validate(), Ok(()));
         while !live.is_empty() {
-            let object = live.swap_remove(random(&mut state, live.len()));
-            let cpu = random(&mut state, 2);
+            let object = live.swap_remove(random.usize(..live.len()));
+            let cpu = random.usize(..2);
             assert_eq!(on(cpu, || rig.free(object, wanted)), Ok(()));
             if live.len() % 1000 == 0 {
                 rig.global.drain();
