@@ -39,14 +39,14 @@ impl Section {
         self.free.get() < self.scarce_below && order != Order::ZERO && self.is_scattered()
     }
 
-    /// Is more than an eighth of what is free in blocks that others of their order lie beside? Where all that could merge has merged,
+    /// Is more than a sixteenth of what is free in blocks that others of their order lie beside? Where all that could merge has merged,
     /// there is one block of each order at most: then nothing is called back, and loads that do not scatter what is free have
     /// their caches.
     #[inline]
     fn is_scattered(&self) -> bool {
         let free = self.free.get();
         let one_of_each = self.tree().orders() | self.untouched.get();
-        (one_of_each as usize) < free - free / 8
+        (one_of_each as usize) < free - free / 16
     }
 
     /// Calls the buddy of a free block back, if it is an allocated block.

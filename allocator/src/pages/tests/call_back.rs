@@ -67,8 +67,8 @@ fn buddies_merge_past_the_caches_where_little_is_free() {
 #[test]
 fn buddies_stay_in_the_caches_while_what_is_free_is_together() {
     let memory = Memory::new(16 * MIB);
-    // An eighth of what is free, blocks of two pages that lie apart, less one of each order that may be alone.
-    for (apart, called_back) in [(3, false), (4, true)] {
+    // A sixteenth of 36 or of 38 pages lies apart: two pages, as one block of two may be alone, or four.
+    for (apart, called_back) in [(2, false), (3, true)] {
         let (frames, mut rest, [left, right]) = whole(&memory, 1);
         rest.sort_unstable();
         let phys = |addr: &usize| addr - memory.whole().addr().get();
