@@ -61,10 +61,8 @@ pub(super) fn run(runner: &mut Runner) {
                     mixed::<Locked<PeerBuddySystem>>(orders, percent, &refused[5]),
                 ],
             );
-            let (shared, single) = (
-                largest::<Shared>(memory, orders, percent),
-                largest::<Single>(memory, orders, percent),
-            );
+            let shared = largest::<Shared>(memory, orders, percent);
+            let single = largest::<Single>(memory, orders, percent);
             let slab = largest::<PeerBuddySlab>(memory, orders, percent);
             let system = largest::<PeerBuddySystem>(memory, orders, percent);
             runner.print(
@@ -170,7 +168,7 @@ fn mixed<S: Pages + 'static>(
     let refused = Rc::clone(refused);
     Subject::new(S::NAME, move || {
         let cost = time(STEPS, || load.run());
-        // What others may find between two rounds.
+        // Empties caches, as every demand for a large block does.
         load.largest();
         refused.set(load.refused);
         cost
