@@ -39,9 +39,9 @@ impl Section {
         self.free.get() < self.scarce_below && order != Order::ZERO && self.is_scattered()
     }
 
-    /// Is more than a sixteenth of what is free in blocks that others of their order lie beside? Where all that could merge has merged,
-    /// there is one block of each order at most: then nothing is called back, and loads that do not scatter what is free have
-    /// their caches.
+    /// Is more than a sixteenth of what is free in further blocks of orders that have one already? Where all that is free is in one
+    /// place, there is one block of each order at most: then nothing is called back, and loads that do not scatter it have their
+    /// caches.
     #[inline]
     fn is_scattered(&self) -> bool {
         let free = self.free.get();

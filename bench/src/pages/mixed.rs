@@ -61,24 +61,6 @@ pub(super) fn run(runner: &mut Runner) {
                     mixed::<Locked<PeerBuddySystem>>(orders, percent, &refused[5]),
                 ],
             );
-            let shared = largest::<Shared>(memory, orders, percent);
-            let single = largest::<Single>(memory, orders, percent);
-            let slab = largest::<PeerBuddySlab>(memory, orders, percent);
-            let system = largest::<PeerBuddySystem>(memory, orders, percent);
-            runner.print(
-                &format!("{case}: largest order on average"),
-                Unit::More("order"),
-                &[Target::NoLessThanPeers],
-                // A lock makes no difference.
-                &[
-                    (Shared::NAME, shared),
-                    (Single::NAME, single),
-                    (PeerBuddySlab::NAME, slab),
-                    (PeerBuddySlab::LOCKED, slab),
-                    (PeerBuddySystem::NAME, system),
-                    (PeerBuddySystem::LOCKED, system),
-                ],
-            );
             let names = [
                 Shared::NAME,
                 Single::NAME,
@@ -87,6 +69,18 @@ pub(super) fn run(runner: &mut Runner) {
                 PeerBuddySystem::NAME,
                 PeerBuddySystem::LOCKED,
             ];
+            let shared = largest::<Shared>(memory, orders, percent);
+            let single = largest::<Single>(memory, orders, percent);
+            let slab = largest::<PeerBuddySlab>(memory, orders, percent);
+            let system = largest::<PeerBuddySystem>(memory, orders, percent);
+            // A lock makes no difference.
+            let largest = [shared, single, slab, slab, system, system];
+            runner.print(
+                &format!("{case}: largest order on average"),
+                Unit::More("order"),
+                &[Target::NoLessThanPeers],
+                &names.into_iter().zip(largest).collect::<Vec<_>>(),
+            );
             let refused = names.into_iter().zip(&refused);
             let refused: Vec<_> = refused
                 .map(|(name, calls)| (name, calls.get() as f64))
