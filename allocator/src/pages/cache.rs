@@ -6,12 +6,14 @@ use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
+use super::cut::cut;
 use super::entry::{Entry, cached};
 use super::lane::{Bank, LANES, Lane, blank};
 use super::recent::Recents;
 use super::share::Share;
 use super::stack::{BASES, BY_USE, ENTRIES, Group, STACKS, Stack, VACANT};
 use super::state::PageState;
+use super::trim::Ebb;
 use crate::percpu::{BiasedLock, Claim, OwnerGuard, PerCpu};
 
 /// The most blocks that move between a cache and the tree under one hold of the lock.
@@ -20,6 +22,15 @@ pub(super) const BATCH: usize = 32;
 /// What only the holder of a CPU's lock touches. To have it is to have the CPU's stacks, too.
 pub(super) struct Held {
     pub(super) recents: Recents,
+    pub(super) ebb: Ebb,
+    /// The stacks that gave blocks back since they were filled, a bit for each.
+    drained: u32,
+}
+const _: () = assert!(STACKS <= u32::BITS as usize);
+
+/// The bit of a stack among all.
+const fn bit(stack: Stack) -> u32 {
+    1 << stack.index()
 }
 
 // SAFETY: the pointers refer to section metadata, which any CPU may use.
@@ -29,6 +40,12 @@ impl Held {
     /// Makes the CPU forget the sections it knows.
     pub(super) const fn forget(&mut self) {
         self.recents = Recents::NONE;
+    }
+
+    /// Has a stack given blocks back since it was filled?
+    #[inline]
+    pub(super) const fn is_drained(&self, stack: Stack) -> bool {
+        self.drained & bit(stack) != 0
     }
 }
 
@@ -129,6 +146,8 @@ impl CpuPages {
         };
         let held = Held {
             recents: Recents::NONE,
+            ebb: Ebb::new(),
+            drained: 0,
         };
         // It comes first.
         let lock = memory.cast::<Lock>();
@@ -226,17 +245,45 @@ impl CpuPages {
         unsafe { lane.push_if(|| recent.take_in::<PAGE_SIZE>(addr, cached)) }
     }
 
+    /// How many blocks a stack may hold, as was last asked.
+    #[inline]
+    fn limit(&self, _held: &Held, stack: Stack) -> usize {
+        // SAFETY: the caller has what is locked.
+        entries_between(self.base(stack), unsafe { self.lane(stack).end() })
+    }
+
+    /// How many more blocks a stack has than it may hold.
+    pub(super) fn excess(&self, held: &Held, stack: Stack) -> usize {
+        self.count(stack).saturating_sub(self.limit(held, stack))
+    }
+
     /// How many blocks of a full stack to give back, so that it has about half of what it may have.
     ///
     /// An odd number, while fills bring powers of two: by equal steps down and up, a CPU that uses almost as
     /// many blocks as it may keep would have too many and too few of them by turns for ever.
     #[inline]
-    pub(super) fn surplus(&self, _held: &Held, stack: Stack) -> usize {
-        // SAFETY: the caller has what is locked.
-        let end = unsafe { self.lane(stack).end() };
-        let limit = entries_between(self.base(stack), end);
-        let surplus = self.count(stack).saturating_sub(limit / 2);
+    pub(super) fn surplus(&self, held: &Held, stack: Stack) -> usize {
+        let surplus = self
+            .count(stack)
+            .saturating_sub(self.limit(held, stack) / 2);
         surplus.saturating_sub(1) | 1
+    }
+
+    /// How many of the oldest blocks to give back of a stack that has a surplus, for which it is noted. Where it happens once more
+    /// before the stack is filled again, many blocks are being freed: then whole groups are cut off.
+    #[inline]
+    pub(super) fn to_drain<const PAGE_SIZE: usize>(
+        &self,
+        held: &mut Held,
+        stack: Stack,
+        surplus: usize,
+    ) -> usize {
+        if !held.is_drained(stack) {
+            held.drained |= bit(stack);
+            return surplus;
+        }
+        let log2 = stack.order().log2() + PAGE_SIZE.ilog2();
+        cut(self.entries(held, stack), surplus, log2)
     }
 
     /// Room for up to `wanted` entries in an empty stack, as far as its end allows.
@@ -256,7 +303,8 @@ impl CpuPages {
 
     /// Makes what was put into the room of an empty stack the stack's.
     #[inline]
-    pub(super) fn occupy(&self, _held: &mut Held, stack: Stack, room: &Vacant) {
+    pub(super) fn occupy(&self, held: &mut Held, stack: Stack, room: &Vacant) {
+        held.drained &= !bit(stack);
         let count = entries_between(room.next, room.top);
         if room.next != room.base {
             // SAFETY: there is room for these entries, which belong to the holder of the lock, below as well.

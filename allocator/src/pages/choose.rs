@@ -97,7 +97,8 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
     }
 
     /// Takes up to `wanted` more blocks from a section that a demand was just served from, as pieces of one or several that
-    /// `put` gets the pages of. Returns how many are still wanted: what the section cannot give at once, it does not.
+    /// `put` gets the pages of; splits larger blocks for more than `enough` only. Returns how many are still wanted: what the section
+    /// cannot give at once, it does not.
     ///
     /// What is to be asked and to be written down for a section is so only once for all of them.
     #[inline]
@@ -106,6 +107,7 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         section: SectionRef,
         demand: &Demand,
         mut wanted: usize,
+        enough: usize,
         mut put: impl FnMut(Pfn, usize),
     ) -> usize {
         if section.limit() > demand.limit {
@@ -119,6 +121,11 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         while wanted != 0
             && let Some(most) = Order::within(spare.min(wanted << demand.order.log2()))
             && most >= demand.order
+            && (wanted > enough
+                || section
+                    .tree()
+                    .smallest(demand.need)
+                    .is_some_and(|found| found <= most))
             && let Some((pfn, pages)) = section.take(demand, most)
         {
             spare -= pages;

@@ -12,8 +12,8 @@
 //! - [`zones`] chooses the section that serves a request.
 //! - [`BuddyAllocator`] is all of it for one owner.
 //! - [`FrameAllocator`] is all of it for all CPUs: the same behind a lock, with a [`cache`] of
-//!   pages for every CPU in front, a [`stack`] for each order, on a [`lane`] of its own, used in [`turn`]s ([`shared`], and [`slow`] behind it), which [`refill`] fills and empties, and
-//!   which others can [`drain`], all at once in a [`pass`]. [`Frames`] owns what it allocates, [`reclaim`] asks others for
+//!   pages for every CPU in front, a [`stack`] for each order, on a [`lane`] of its own, used in [`turn`]s ([`shared`], and [`slow`] behind it), which [`refill`] fills and empties,
+//!   [`cut`] where blocks begin that will merge, and [`trim`] keeps small where little is free, and which others can [`drain`], all at once in a [`pass`]. [`Frames`] owns what it allocates, [`reclaim`] asks others for
 //!   memory.
 
 mod about;
@@ -24,6 +24,7 @@ mod byte;
 mod cache;
 mod call_back;
 mod choose;
+mod cut;
 mod drain;
 mod entry;
 mod frame;
@@ -55,6 +56,7 @@ mod state;
 mod statistics;
 mod steps;
 mod tree;
+mod trim;
 mod turn;
 mod usual;
 mod validate;

@@ -58,7 +58,8 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
                     return false;
                 }
                 count_one(&cpu.drains);
-                self.spill(tree, cpu, held, stack, surplus);
+                let going = cpu.to_drain::<PAGE_SIZE>(held, stack, surplus);
+                self.spill(tree, cpu, held, stack, going);
             }
             cpu.push_known::<PAGE_SIZE>(held, addr, stack, group)
         })
@@ -166,6 +167,9 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         let share = tree.share();
         // Interrupts are masked by the lock of the tree, so this CPU is pinned.
         self.with_own(|cpu, held| {
+            if self.trim(tree, cpu, held, share) {
+                return None;
+            }
             cpu.set_limit(held, stack, share);
             let limit = share.fetched(stack);
             if limit == 0 || cpu.count(stack) != 0 {
@@ -175,8 +179,18 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             // One block, and as many more as make that one block of a larger order.
             #[expect(clippy::cast_possible_truncation, reason = "a batch is small")]
             let batch = 1 << (limit / 2 + 1).clamp(2, BATCH as u32).ilog2();
+            // Where this is not the first time since blocks went back, many are being allocated. Then no larger one is split for the
+            // second half: the rest of that would be in small pieces the next time, and so on.
+            let enough = if held.is_drained(stack) { 0 } else { batch / 2 };
             let mut room = cpu.vacant(held, stack, batch - 1);
-            let taken = Self::fill(&mut tree.zones, demand, node, held, &mut room);
+            let taken = Self::fill(
+                &mut tree.zones,
+                demand,
+                node,
+                held,
+                &mut room,
+                enough as usize,
+            );
             cpu.occupy(held, stack, &room);
             // Without others this CPU would get that one again and again, and each time from the tree.
             if let Ok((section, pfn)) = taken
@@ -189,7 +203,8 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     }
 
     /// Takes a block, and others for the room in this CPU's cache: a large block that is split for them is
-    /// split once. The lowest ones are to be taken first, so that memory stays together at the high end.
+    /// split once, and none when no more than `enough` are missing. The lowest ones are to be taken first, so that memory stays
+    /// together at the high end.
     #[inline(never)]
     fn fill(
         zones: &mut Zones<PAGE_SIZE>,
@@ -197,6 +212,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         node: Node,
         held: &mut Held,
         room: &mut Vacant,
+        enough: usize,
     ) -> AllocResult<(SectionRef, Pfn)> {
         let order = demand.order;
         let mut first = None;
@@ -213,7 +229,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
                 }
             }
         };
-        while wanted != 0 {
+        loop {
             let most = Order::within(wanted << order.log2()).unwrap_or(order);
             let (section, pfn, pages) = match zones.allocate_up_to(demand, most, node) {
                 Ok(taken) => taken,
@@ -221,11 +237,13 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             };
             put(section, pfn, pages);
             wanted -= pages >> order.log2();
-            wanted = zones.allocate_more(section, demand, wanted, |pfn, pages| {
+            wanted = zones.allocate_more(section, demand, wanted, enough, |pfn, pages| {
                 put(section, pfn, pages);
             });
+            if wanted <= enough {
+                return first.ok_or(AllocError::NoMemory);
+            }
         }
-        first.ok_or(AllocError::NoMemory)
     }
 }
 

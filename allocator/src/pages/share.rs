@@ -6,22 +6,25 @@ use super::stack::Stack;
 /// In parts of this size is said how much of the free memory all CPUs may have in their stacks of an order.
 const PARTS: u64 = 64;
 
+/// From so many parts on, much is free: somewhat less than a quarter, so that it is much where three quarters are in use and what
+/// the allocator needs for itself is missing from the last.
+const MUCH: u64 = 14;
+
 /// What may be fetched where little is free, and what may be kept of what comes back: what is in caches does not merge. Of single
 /// pages, which are wanted most and make the least difference to what merges, both may be more.
 const FEW: u64 = 1;
 const SOME: u64 = 3;
 const SINGLE: u64 = 4;
 
-/// What may be fetched where a quarter and where half of the memory is free.
-const MORE: u64 = 8;
-const MUCH: u64 = 16;
+/// What may be fetched where much is free.
+const MANY: u64 = 32;
 
 /// What may be kept of what comes back where much is free. Not fetched: a block that nobody wants would keep others
 /// from being merged. More than half, so that a CPU may free and take half of what is free by turns.
 const MOST: u64 = 40;
 
 /// Parts that are more than any CPU keeps.
-const MANY: u64 = 1 << 37;
+const UNBOUNDED: u64 = 1 << 37;
 
 /// A CPU that is the only one has one block of at most this share of all memory, and at most so many pages, even where
 /// nothing is free: to have it given back takes no barrier.
@@ -45,8 +48,7 @@ impl Share {
     pub(super) fn kept(self, stack: Stack, count: usize) -> u32 {
         // What is in the stack is free, too: else what is kept would make for less to keep.
         let free = self.free + ((count as u64) << stack.order().log2());
-        let is_much = free >= self.managed / 4 && free >= self.high;
-        let parts = if is_much {
+        let parts = if self.is_much(free) {
             MOST
         } else {
             or_single(stack, SOME)
@@ -54,15 +56,24 @@ impl Share {
         self.blocks(stack, free * parts)
     }
 
+    /// Is much free, apart from what is in caches?
+    #[inline]
+    pub(super) fn is_plenty(self) -> bool {
+        self.is_much(self.free)
+    }
+
+    #[inline]
+    fn is_much(self, free: u64) -> bool {
+        free >= self.managed * MUCH / PARTS && free >= self.high
+    }
+
     /// How many blocks a CPU may have in a stack of which it has fetched them.
     #[inline]
     pub(super) fn fetched(self, stack: Stack) -> u32 {
-        let parts = if self.free < self.high || self.free < self.managed / 4 {
-            or_single(stack, FEW)
-        } else if self.free < self.managed / 2 {
-            MORE
+        let parts = if self.is_plenty() {
+            MANY
         } else {
-            MUCH
+            or_single(stack, FEW)
         };
         self.blocks(stack, self.free * parts)
     }
@@ -113,7 +124,7 @@ impl Sharers {
     #[inline]
     const fn divide(self, parts: u64) -> u64 {
         // As much as no stack holds, so that the product has no more than 64 bits.
-        let parts = if parts < MANY { parts } else { MANY };
+        let parts = if parts < UNBOUNDED { parts } else { UNBOUNDED };
         (parts * self.factor) >> u32::BITS
     }
 
@@ -158,7 +169,7 @@ mod tests {
         // Of 64 blocks of 256 KiB.
         let fetched = |free| of_16_mib(free, 1).fetched(stack(6));
         let all = [16, 8, 7, 4, 3, 1].map(fetched);
-        assert_eq!(all, [16, 8, 3, 2, 1, 1]);
+        assert_eq!(all, [16, 16, 14, 8, 1, 1]);
         for sixteenths in 0..=16 {
             let share = of_16_mib(sixteenths, 1);
             for stack in Stack::all() {

@@ -142,12 +142,23 @@ impl Stack {
 
     /// All stacks.
     pub(super) fn all() -> impl Iterator<Item = Self> {
-        Order::all().flat_map(Self::both)
+        (0..Self::COUNT).filter_map(Self::nth)
     }
 
     #[inline]
     pub(super) const fn order(self) -> Order {
         self.order
+    }
+
+    /// How many stacks there are.
+    pub(super) const COUNT: usize = 2 * ORDERS;
+
+    /// One of all stacks, of which those of small blocks come first.
+    pub(super) fn nth(n: usize) -> Option<Self> {
+        Self::of(
+            Order::new(u32::try_from(n / 2).ok()?)?,
+            !n.is_multiple_of(2),
+        )
     }
 
     /// How many blocks it holds at most.

@@ -83,6 +83,67 @@ fn what_a_cpu_frees_is_for_all_where_little_is_free() {
 }
 
 #[test]
+fn what_was_fetched_while_much_was_free_goes_back_where_little_is() {
+    let memory = Memory::new(64 * MIB);
+    let frames = fresh(&memory);
+    let orders = [9, 8, 7, 6, 5, 4, 3, 2, 1];
+    let blocks = orders.map(|order| frames.alloc_pages(1 << order, 0).unwrap());
+    let fetched = frames.cached_pages();
+    assert!(fetched > frames.total_pages() / 5, "{fetched}");
+    let mut pages = Vec::new();
+    // What is in caches does not count.
+    while frames.free_pages() - frames.cached_pages() >= frames.total_pages() / 64 {
+        pages.push(frames.alloc_pages(1, 0).unwrap());
+    }
+    let left = frames.cached_pages();
+    assert!(left < frames.total_pages() / 16, "{left}");
+    frames.validate().unwrap();
+    pages.iter().for_each(|addr| free(&frames, *addr, 1));
+    for (order, addr) in orders.into_iter().zip(blocks) {
+        free(&frames, addr, 1 << order);
+    }
+    assert_recovered(&frames);
+}
+
+#[test]
+fn many_blocks_come_and_go_in_whole_groups() {
+    let memory = Memory::new(64 * MIB);
+    let frames = fresh(&memory);
+    let small = || -> usize {
+        let zone = *frames.buddyinfo().zones().next().unwrap();
+        zone.free_blocks[..5].iter().sum()
+    };
+    let mut seen = Vec::new();
+    let mut note = || {
+        if seen
+            .last()
+            .is_none_or(|(count, _)| *count != batches(&frames))
+        {
+            seen.push((batches(&frames), small()));
+        }
+    };
+    let alloc = |_| {
+        let page = frames.alloc_pages(1, 0).unwrap();
+        note();
+        page
+    };
+    let pages: Vec<usize> = (0..2000).map(alloc).collect();
+    for page in pages {
+        free(&frames, page, 1);
+        note();
+    }
+    // 32 at a time: what is left of larger blocks is none that is smaller, as soon as the first ones are used up, or back.
+    let (up, down) = seen.split_at(seen.len() / 2);
+    assert!(up[4..].len() > 50 && down[4..].len() > 50);
+    assert!(up[4..].iter().all(|(_, blocks)| *blocks == 0), "{up:?}");
+    assert!(
+        down[4..].windows(2).all(|two| two[0].1 == two[1].1),
+        "{down:?}"
+    );
+    assert_recovered(&frames);
+}
+
+#[test]
 fn blocks_merge_in_whatever_order_they_leave_a_cache() {
     let memory = Memory::new(32 * MIB);
     let frames = fresh(&memory);
