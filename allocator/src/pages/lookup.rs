@@ -37,8 +37,14 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     #[must_use]
     #[inline]
     pub fn slab_of(&self, addr: usize) -> Option<NonNull<()>> {
-        let slab = |section: SectionRef| NonNull::new(section.slabs().slab(addr));
-        self.look_up(addr, slab).flatten()
+        self.with_slab(addr, NonNull::new).flatten()
+    }
+
+    /// Passes the entry of the slab that covers `addr`, null if none does, to `look`; the section does not
+    /// go meanwhile.
+    #[inline]
+    pub(crate) fn with_slab<R>(&self, addr: usize, look: impl FnOnce(*mut ()) -> R) -> Option<R> {
+        self.look_up(addr, |section| look(section.slabs().slab(addr)))
     }
 
     /// Where the descriptors of the slabs around `addr` are. Takes no lock.

@@ -177,8 +177,9 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         self.key.load(Ordering::Relaxed) ^ addr
     }
 
-    /// Whether the object at `addr`, which a slab covers, is free. A live object has that word with
-    /// a probability of one in 2 to the bits of a word, as long as its user does not know the key.
+    /// Whether the object at `addr`, which a slab covers, is free. Its section must not go meanwhile. A live
+    /// object has that word with a probability of one in 2 to the bits of a word, as long as its user does not
+    /// know the key.
     pub(super) fn is_marked(&self, addr: usize) -> bool {
         has_mark(addr, self.mark_of(addr))
     }
@@ -193,7 +194,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
 #[inline]
 fn has_mark(addr: usize, mark: usize) -> bool {
     let word = core::ptr::with_exposed_provenance::<usize>(addr);
-    // SAFETY: slab memory is readable; `addr` was checked to begin an object, so it is aligned.
+    // SAFETY: slab memory is readable as long as its section stays; `addr` was checked to begin an object, so it is aligned.
     // Its user has given it up, or calls wrongly and may race with this read.
     unsafe { word.read_volatile() == mark }
 }

@@ -18,11 +18,14 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         addr: usize,
         class: SizeClass,
     ) -> AllocResult {
-        let entry = frames.slab_of(addr).ok_or(AllocError::NotFound)?;
-        Entry(entry.as_ptr()).check::<PAGE_SIZE>(addr, class)?;
-        if self.is_marked(addr) {
-            return Err(AllocError::NotAllocated);
-        }
-        Ok(())
+        // The mark, too, is read while the section cannot go: nothing says that the object is in use.
+        let is_live = frames.with_slab(addr, |entry| {
+            Entry(entry).check::<PAGE_SIZE>(addr, class)?;
+            if self.is_marked(addr) {
+                return Err(AllocError::NotAllocated);
+            }
+            Ok(())
+        });
+        is_live.unwrap_or(Err(AllocError::NotFound))
     }
 }

@@ -10,7 +10,7 @@ use fastrand::Rng;
 
 use super::{Host, layout, on};
 use crate::pages::tests::{Cpu, MIB, Memory};
-use crate::{GlobalAllocator, Hardening, Platform, SizeClass};
+use crate::{AllocError, GlobalAllocator, Hardening, Platform, SizeClass};
 
 const CPUS: usize = 3;
 const SIZES: [usize; 6] = [8, 64, 320, 640, 1280, 2048];
@@ -283,4 +283,44 @@ fn batches_are_counted_before_others_can_count() {
             .map(|info| info.class(SizeClass::Bytes2048).drains),
         Some(0)
     );
+}
+
+/// Whether an object is free was read when its section could be somebody else's memory already.
+#[test]
+fn check_does_not_read_memory_that_has_gone_back() {
+    const LEN: usize = 4 * MIB;
+    let global = allocator(2 * MIB);
+    let wanted = layout(2048);
+    // What stays for ever, and the descriptors, are to lie in the first section.
+    let alloc = || global.alloc(wanted).expect("enough memory");
+    let all = [1, 0].map(|cpu| on(cpu, alloc));
+    while global.frames().alloc_pages(1, 0).is_ok() {}
+    let more: &'static Memory = Box::leak(Box::new(Memory::new(LEN)));
+    // SAFETY: the memory stays, and is used through the allocator only.
+    let region = unsafe { more.whole().as_mut() };
+    // SAFETY: as above.
+    unsafe { global.add_region(region) }.expect("enough memory");
+    let inside = more.addr()..more.addr() + LEN;
+    let fresh: Vec<_> = (0..16).map(|_| alloc()).collect();
+    let is_inside = |object: &&NonNull<u8>| inside.contains(&object.addr().get());
+    let object = *fresh.iter().find(is_inside).expect("the rest is full");
+    for object in fresh.into_iter().chain(all) {
+        // SAFETY: allocated above.
+        assert_eq!(unsafe { global.dealloc(object, wanted) }, Ok(()));
+    }
+    let is_removed: &'static Cell<bool> = Box::leak(Box::default());
+    HANDLER.set(Some(Box::leak(Box::new(|| {
+        undisturbed(|| {
+            let removed = on(0, || global.remove_section(more.addr() + LEN / 2));
+            if removed.is_ok() {
+                // SAFETY: the memory is not the allocator's any more.
+                unsafe { more.whole().cast::<u8>().write_bytes(0, LEN) };
+                is_removed.set(true);
+            }
+        });
+    }))));
+    let checked = on(1, || global.check(object, wanted));
+    HANDLER.set(None);
+    assert!(is_removed.get());
+    assert_eq!(checked, Err(AllocError::NotAllocated));
 }
