@@ -1,5 +1,7 @@
 //! Named caches of objects of one type.
 
+mod unfinished;
+
 use core::alloc::Layout;
 use core::fmt;
 use core::marker::PhantomData;
@@ -7,6 +9,7 @@ use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 
+use self::unfinished::{Bulk, Slot};
 use super::allocator::GlobalAllocator;
 use super::cache_stats::{CacheStats, Counters};
 use super::rust_alloc::report_refused;
@@ -169,10 +172,7 @@ impl<'a, T, P: Platform, C, const PAGE_SIZE: usize> ObjectCache<'a, T, P, C, PAG
         &self,
         make: impl FnOnce() -> T,
     ) -> AllocResult<CacheBox<'_, T, P, PAGE_SIZE>> {
-        let slot = Slot {
-            memory: self.store.alloc()?,
-            store: &self.store,
-        };
+        let slot = Slot::new(&self.store)?;
         let value = make();
         let object = slot.keep().cast::<T>();
         // SAFETY: the memory has the layout of `T`, or more.
@@ -251,21 +251,9 @@ impl<T, P: Platform, C: Fn() -> T, const PAGE_SIZE: usize> ObjectCache<'_, T, P,
     ///
     /// # Errors
     ///
-    /// As [`alloc`](Self::alloc); then `out` holds nothing of use.
+    /// As [`alloc`](Self::alloc); then, and if the constructor panics, `out` holds nothing of use.
     pub fn alloc_bulk(&self, out: &mut [NonNull<T>]) -> AllocResult {
-        for done in 0..out.len() {
-            match self.alloc() {
-                Ok(object) => out[done] = object.into_raw(),
-                Err(error) => {
-                    for object in &out[..done] {
-                        // SAFETY: allocated above, and nobody else's.
-                        drop(unsafe { CacheBox::from_raw(self, *object) });
-                    }
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
+        Bulk::new(&self.store, out).fill(|| self.alloc())
     }
 }
 
@@ -292,26 +280,6 @@ impl<C> fmt::Display for LiveObjects<C> {
 }
 
 impl<C: fmt::Debug> core::error::Error for LiveObjects<C> {}
-
-/// Memory for an object whose value is still being made, which may panic.
-struct Slot<'c, P: Platform, const PAGE_SIZE: usize> {
-    memory: NonNull<u8>,
-    store: &'c Store<'c, P, PAGE_SIZE>,
-}
-
-impl<P: Platform, const PAGE_SIZE: usize> Slot<'_, P, PAGE_SIZE> {
-    fn keep(self) -> NonNull<u8> {
-        ManuallyDrop::new(self).memory
-    }
-}
-
-impl<P: Platform, const PAGE_SIZE: usize> Drop for Slot<'_, P, PAGE_SIZE> {
-    fn drop(&mut self) {
-        // SAFETY: nobody else knows the memory.
-        let freed = unsafe { self.store.free(self.memory) };
-        debug_assert_eq!(freed, Ok(()));
-    }
-}
 
 /// An object of an [`ObjectCache`], which goes back there when this is dropped.
 pub struct CacheBox<'c, T, P: Platform, const PAGE_SIZE: usize = 0x1000> {

@@ -157,6 +157,23 @@ fn a_constructor_that_panics_loses_nothing() {
 }
 
 #[test]
+fn a_constructor_that_panics_in_bulk_loses_nothing() {
+    let rig = Rig::new(1 << 20);
+    let alive = Rc::new(Cell::new(0));
+    let construct = counted(&alive);
+    let cache = ObjectCache::with_constructor(&rig.global, "panics", || {
+        assert_ne!(alive.get(), 2, "on purpose");
+        construct()
+    });
+    let mut out = [NonNull::dangling(); 5];
+    let attempt = std::panic::AssertUnwindSafe(|| cache.alloc_bulk(&mut out));
+    assert!(std::panic::catch_unwind(attempt).is_err());
+    assert_eq!((alive.get(), cache.stats().live()), (0, 0));
+    drop(cache);
+    rig.is_recovered();
+}
+
+#[test]
 fn objects_without_a_size_are_counted_like_any_other() {
     let rig = Rig::new(1 << 20);
     let cache: ObjectCache<'_, (), Host> = ObjectCache::new(&rig.global, "nothing");
