@@ -82,6 +82,23 @@ fn sections_are_removed_by_the_allocator_that_has_the_objects() {
     assert_eq!(global.remove_section(at), Err(AllocError::NotFound));
 }
 
+/// Else a free of the block as an object would follow a descriptor that is none.
+#[test]
+fn slabs_are_made_by_the_objects_only() {
+    let rig = Rig::new(1 << 20);
+    let block = rig.global.alloc_pages(4, 0).expect("enough memory");
+    let strange = core::ptr::without_provenance_mut(block | SizeClass::Bytes2048 as usize);
+    // SAFETY: the block is the test's.
+    let set = unsafe { rig.global.frames().set_slab(block, strange) };
+    assert_eq!(set, Err(AllocError::InvalidParam));
+    let object = NonNull::new(core::ptr::with_exposed_provenance_mut(block)).expect("an address");
+    let checked = rig.global.check(object, layout(2048, 8));
+    assert_eq!(checked, Err(AllocError::NotFound));
+    // SAFETY: as above.
+    assert_eq!(unsafe { rig.global.dealloc_pages(block, 4) }, Ok(()));
+    rig.is_recovered();
+}
+
 #[test]
 fn every_class_and_large_layouts_come_and_go() {
     let rig = Rig::new(16 << 20);

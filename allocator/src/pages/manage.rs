@@ -196,12 +196,30 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As there; [`InvalidParam`](AllocError::InvalidParam) also if these are the pages of a
+    /// [`GlobalAllocator`](crate::GlobalAllocator), which follows the descriptors of all slabs.
     ///
     /// # Safety
     ///
     /// The caller owns the block.
     pub unsafe fn set_slab(&self, addr: usize, descriptor: *mut ()) -> AllocResult {
+        if self.shared.has_objects {
+            return Err(AllocError::InvalidParam);
+        }
+        // SAFETY: the caller's duties are the same, and nobody follows the descriptor.
+        unsafe { self.describe_slab(addr, descriptor) }
+    }
+
+    /// The same for the layer of objects above.
+    ///
+    /// # Errors
+    ///
+    /// As [`BuddyAllocator::set_slab`](super::BuddyAllocator::set_slab).
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the block. Where there is such a layer, the descriptor is null or one of its own.
+    pub(crate) unsafe fn describe_slab(&self, addr: usize, descriptor: *mut ()) -> AllocResult {
         let tree = self.tree.0.lock();
         let (section, pfn) = self.locate(&tree, addr)?;
         section.set_slab(pfn, descriptor)

@@ -55,8 +55,8 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         // SAFETY: this is the heap's lock.
         let mut owned = unsafe { Owned::<PAGE_SIZE>::new() };
         heap.add(&mut owned, descriptor.slab_ref());
-        // SAFETY: the block is allocated and stays a slab until `retire`.
-        let marked = unsafe { frames.set_slab(base, Entry::new(descriptor, class).0) };
+        // SAFETY: the block is allocated and stays a slab until `retire`, and so does its descriptor.
+        let marked = unsafe { frames.describe_slab(base, Entry::new(descriptor, class).0) };
         debug_assert_eq!(marked, Ok(()));
         Ok(())
     }
@@ -86,7 +86,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         bytes: usize,
     ) -> usize {
         // SAFETY: nothing of the block is in use.
-        let unmarked = unsafe { frames.set_slab(addr, core::ptr::null_mut()) };
+        let unmarked = unsafe { frames.describe_slab(addr, core::ptr::null_mut()) };
         debug_assert_eq!(unmarked, Ok(()));
         give_pages(frames, addr, bytes / PAGE_SIZE);
         bytes / PAGE_SIZE
