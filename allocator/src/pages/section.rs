@@ -56,7 +56,7 @@ pub(crate) struct Section {
     zone: Zone,
     node: Node,
     max_order: Order,
-    page_size: usize,
+    pub(super) page_size: usize,
 
     pub(super) free: Cell<usize>,
     /// While fewer pages are free, blocks are [called back](super::call_back). None are where there are no caches.
@@ -291,7 +291,7 @@ impl Section {
     }
 
     /// The distance of a frame, or of the section's end, from the start of the slab window.
-    fn slab_offset(&self, pfn: Pfn) -> usize {
+    pub(super) fn slab_offset(&self, pfn: Pfn) -> usize {
         self.start - self.slabs.start + pfn.since(self.first) * self.page_size
     }
 
@@ -332,40 +332,6 @@ impl Section {
             .map(|(order, start)| (order, start, self.state(start)))
             .find(|(order, _, state)| state.kind() != Kind::Nothing && *order <= state.order())
             .map(|(_, start, state)| (start, state))
-    }
-
-    /// The order of the allocated block at `pfn`, if that can be a slab or is one.
-    fn order_of_slab(&self, pfn: Pfn) -> AllocResult<Order> {
-        let state = self.state(pfn);
-        if !matches!(state.kind(), Kind::Block | Kind::Slab) {
-            return Err(AllocError::NotAllocated);
-        }
-        if self.page_size << state.order().log2() < SLAB_GRAIN {
-            return Err(AllocError::InvalidParam);
-        }
-        Ok(state.order())
-    }
-
-    /// Makes the allocated block at `pfn` a slab with this descriptor, or an ordinary block again
-    /// when the descriptor is null.
-    pub(super) fn set_slab(&self, pfn: Pfn, descriptor: *mut ()) -> AllocResult {
-        let order = self.order_of_slab(pfn)?;
-        let bytes = self.page_size << order.log2();
-        let first = self.slab_offset(pfn);
-        let mut offset = first;
-        while offset < first + bytes {
-            self.slabs
-                .entry(offset)
-                .store(descriptor, Ordering::Release);
-            offset += SLAB_GRAIN;
-        }
-        let kind = if descriptor.is_null() {
-            Kind::Block
-        } else {
-            Kind::Slab
-        };
-        self.set_state(pfn, PageState::new(kind, order));
-        Ok(())
     }
 
     /// Initialises the metadata of one more chunk and returns the chunk's frames. They were free

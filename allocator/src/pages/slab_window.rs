@@ -4,7 +4,7 @@ use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-use super::frame::Pfn;
+use super::frame::{Order, Pfn};
 use super::layout::{SLAB_GRAIN, slab_order};
 use super::section::Section;
 use super::state::{Kind, PageState};
@@ -123,6 +123,40 @@ impl SharedView {
 }
 
 impl Section {
+    /// The order of the allocated block at `pfn`, if that can be a slab or is one.
+    pub(super) fn order_of_slab(&self, pfn: Pfn) -> AllocResult<Order> {
+        let state = self.state(pfn);
+        if !matches!(state.kind(), Kind::Block | Kind::Slab) {
+            return Err(AllocError::NotAllocated);
+        }
+        if self.page_size << state.order().log2() < SLAB_GRAIN {
+            return Err(AllocError::InvalidParam);
+        }
+        Ok(state.order())
+    }
+
+    /// Makes the allocated block at `pfn` a slab with this descriptor, or an ordinary block again
+    /// when the descriptor is null.
+    pub(super) fn set_slab(&self, pfn: Pfn, descriptor: *mut ()) -> AllocResult {
+        let order = self.order_of_slab(pfn)?;
+        let bytes = self.page_size << order.log2();
+        let first = self.slab_offset(pfn);
+        let mut offset = first;
+        while offset < first + bytes {
+            self.slabs()
+                .entry(offset)
+                .store(descriptor, Ordering::Release);
+            offset += SLAB_GRAIN;
+        }
+        let kind = if descriptor.is_null() {
+            Kind::Block
+        } else {
+            Kind::Slab
+        };
+        self.set_state(pfn, PageState::new(kind, order));
+        Ok(())
+    }
+
     /// Makes the slab whose block begins at `pfn` several blocks, as small as a slab can be. The
     /// descriptor stays that of each.
     pub(super) fn split_slab<const PAGE_SIZE: usize>(&self, pfn: Pfn) -> AllocResult {
