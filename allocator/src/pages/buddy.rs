@@ -160,7 +160,7 @@ impl<const PAGE_SIZE: usize> BuddyAllocator<PAGE_SIZE> {
     /// [`Busy`](AllocError::Busy): the section has pages out.
     pub fn remove_section(&mut self, addr: usize) -> AllocResult<Range<usize>> {
         let section = self.index.find(addr).ok_or(AllocError::NotFound)?;
-        self.zones.remove(section)?;
+        self.zones.remove(&self.index, section)?;
         self.index.remove(section);
         self.recent = None;
         Ok(section.memory())

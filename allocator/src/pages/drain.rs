@@ -277,7 +277,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         };
         self.quiesce();
         let mut tree = self.tree.0.lock();
-        let removed = tree.zones.remove(section);
+        let removed = tree.zones.remove(index, section);
         tree.closing = None;
         tree.recent = None;
         if let Err(busy) = removed {

@@ -65,6 +65,8 @@ pub(crate) struct Section {
     pub(super) closing: Cell<bool>,
     /// The largest block in the pages above the frontier, as a bit; or no bit.
     pub(super) untouched: Cell<u32>,
+    /// How many sections came before this one.
+    pub(super) number: Cell<u32>,
     /// The links of the zone's list for sections with the same largest block.
     pub(super) bucket: Cell<u32>,
     pub(super) bucket_next: Cell<Option<SectionRef>>,
@@ -148,6 +150,7 @@ impl Section {
             scarce_below: scarce_below(piece, has_caches),
             closing: Cell::new(false),
             untouched: Cell::new(1 << layout.max_order.log2()),
+            number: Cell::new(0),
             bucket: Cell::new(0),
             bucket_next: Cell::new(None),
             bucket_previous: Cell::new(None),

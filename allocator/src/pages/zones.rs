@@ -17,8 +17,10 @@ use crate::{AllocError, AllocResult};
 /// All zones.
 pub(crate) struct Zones<const PAGE_SIZE: usize> {
     pub(super) zones: [ZoneSections; ZONES],
-    /// The section that was there first: the least likely one to be removed.
+    /// Of the sections that are left the one that was there first: the least likely one to be removed.
     oldest: Option<SectionRef>,
+    /// How many sections have come.
+    added: u32,
     /// What is freed may go to a CPU's cache above these zones.
     has_caches: bool,
     /// Pages that hold the allocator's own state.
@@ -43,6 +45,7 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
             has_caches,
             zones: [ZoneSections::EMPTY; ZONES],
             oldest: None,
+            added: 0,
             internal: 0,
             node_count: 1,
             nodes: [NodeInfo::NONE; MAX_NODES],
@@ -263,6 +266,8 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         sections.managed += section.pages();
         sections.free += section.pages();
         sections.settle(section);
+        section.number.set(self.added);
+        self.added = self.added.saturating_add(1);
         self.oldest.get_or_insert(section);
         self.nodes[section.node().index()].managed_pages += section.pages();
         self.update_limits(section.zone());
@@ -280,8 +285,8 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         self.zones[section.zone().index()].settle(section);
     }
 
-    /// Forgets a section, if it is free.
-    pub(crate) fn remove(&mut self, section: SectionRef) -> AllocResult {
+    /// Forgets a section, if it is free; `index` has all others of these zones.
+    pub(crate) fn remove(&mut self, index: &SectionIndex, section: SectionRef) -> AllocResult {
         let out = section.pages() - section.free_pages();
         if out != 0 {
             return Err(AllocError::Busy(out));
@@ -291,7 +296,10 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         sections.managed -= section.pages();
         sections.free -= section.pages();
         self.nodes[section.node().index()].managed_pages -= section.pages();
-        self.oldest.take_if(|oldest| *oldest == section);
+        if self.oldest == Some(section) {
+            let others = index.iter().filter(|other| *other != section);
+            self.oldest = others.min_by_key(|other| other.number.get());
+        }
         self.update_limits(section.zone());
         Ok(())
     }

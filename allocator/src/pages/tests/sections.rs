@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 use std::vec::Vec;
 
+use super::shared::{Shared, free};
 use super::{GIB, KIB, MIB, Memory, PAGE, allocator, assert_recovered};
 use crate::{AllocError, BuddyAllocator, PageRequest, Zone};
 
@@ -108,6 +109,30 @@ fn a_free_section_goes_and_comes_back() {
     }
     assert_eq!((pages.section_count(), pages.total_pages()), (0, 0));
     assert_eq!(pages.alloc_pages(1, 0), Err(AllocError::NotInitialized));
+}
+
+#[test]
+fn what_stays_for_ever_goes_into_the_oldest_section_that_is_left() {
+    let memory = Memory::new(64 * MIB);
+    let frames = Shared::new();
+    let at = |part: usize| part * 16 * MIB;
+    let add = |part| {
+        let region = memory.part(at(part), 8 * MIB);
+        // SAFETY: the memory outlives the allocator.
+        unsafe { frames.add_region_at(region, 4 * GIB + at(part) as u64) }.unwrap();
+    };
+    let remove = |part| frames.remove_section(memory.addr() + at(part) + 4 * MIB);
+    // Neither the lowest nor the highest one is the oldest that is left.
+    for part in [2, 1, 3] {
+        add(part);
+    }
+    remove(2).unwrap();
+    add(0);
+    free(&frames, frames.alloc_pages(1, 0).unwrap(), 1);
+    assert!(matches!(remove(1), Err(AllocError::Busy(_))));
+    for part in [0, 3] {
+        remove(part).unwrap();
+    }
 }
 
 #[test]
