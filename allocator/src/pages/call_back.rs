@@ -40,13 +40,14 @@ impl Section {
     }
 
     /// Is more than a sixteenth of what is free in further blocks of orders that have one already? Where all that is free is in one
-    /// place, there is one block of each order at most: then nothing is called back, and loads that do not scatter it have their
-    /// caches.
+    /// place, there is one block of each order at most, and what is above the frontier, which is in one place anyway: then nothing
+    /// is called back, and loads that do not scatter it have their caches.
     #[inline]
     fn is_scattered(&self) -> bool {
         let free = self.free.get();
-        let one_of_each = self.tree().orders() | self.untouched.get();
-        (one_of_each as usize) < free - free / 16
+        let one_of_each = self.tree().orders() as usize;
+        let untouched = self.limit().since(self.frontier());
+        one_of_each + untouched < free - free / 16
     }
 
     /// Calls the buddy of a free block back, if it is an allocated block.

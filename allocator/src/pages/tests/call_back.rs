@@ -115,6 +115,22 @@ fn what_was_never_used_is_together() {
 }
 
 #[test]
+fn what_was_never_used_is_in_one_place_whatever_its_size() {
+    let memory = Memory::new(1024 * MIB);
+    let frames = shared(&memory, GIB);
+    let section = frames.shared.index.iter().next().unwrap();
+    let mut scarce = 0;
+    // Nothing is freed, so all that is free is what the end of the section has.
+    while frames.alloc_pages(1024, 0).is_ok() {
+        if section.free_pages() < section.scarce_below {
+            scarce += 1;
+            assert!(!section.calls_back(Order::new(3).unwrap()), "at {scarce}");
+        }
+    }
+    assert_eq!(scarce, 32);
+}
+
+#[test]
 fn buddies_stay_in_the_caches_while_much_is_free() {
     let memory = Memory::new(16 * MIB);
     let (frames, rest, [left, right]) = full(&memory, 1);
