@@ -326,7 +326,8 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     ///
     /// # Errors
     ///
-    /// `NotFound` and `Busy`, as there.
+    /// `NotFound` and `Busy`, as there. Slabs are described in pages of any section: one that has such a page
+    /// stays busy as long as a slab that is described there, wherever it lies, has a live object.
     pub fn remove_section(&self, addr: usize) -> AllocResult<Range<usize>> {
         self.objects.drain(&self.frames, true);
         let range = self.frames.remove(addr)?;
