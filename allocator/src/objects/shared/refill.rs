@@ -58,24 +58,44 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
                 Err(error) => return Err(error),
             }
         }
-        // The last resort: the owner of the pages asks its reclaim callback. What it frees may be objects.
+        self.ask(frames, class, &slab)
+            .map(hand_out::<P>)
+            .ok_or(AllocError::NoMemory)
+    }
+
+    /// The last resort: the owner of the pages asks its reclaim callback. What that frees may be objects; and a slab may not be all that
+    /// is missing, but a page to describe it, or the state of a CPU that is new.
+    fn ask(
+        &self,
+        frames: &FrameAllocator<P, PAGE_SIZE>,
+        class: SizeClass,
+        slab: &PageRequest,
+    ) -> Option<usize> {
+        let make = || {
+            // A CPU that has a state needs no magazines for this, which would take the pages.
+            if self.cpus.get(P::cpu_id()).is_none() {
+                self.cpu(frames)?;
+            }
+            let base = frames.try_allocate_quietly(slab).ok()?;
+            self.add_slab(frames, class, base).ok()?;
+            self.take_anywhere(frames, class)
+        };
         let mut object = None;
-        let base = frames.allocate_below(&slab, &mut |_| {
+        // Until there is the object, or room for more than the slab.
+        let room = PageRequest::new(2 * slab.count);
+        let found = frames.allocate_below(&room, &mut |_| {
             self.drain(frames, true);
             object = self.take_anywhere(frames, class);
             if object.is_none() {
                 self.trim(frames);
+                object = make();
             }
             object.is_none()
         });
-        if let Some(object) = object {
-            return Ok(hand_out::<P>(object));
+        if let Ok(base) = found {
+            give_pages(frames, base, room.count);
         }
-        let base = base?;
-        self.add_slab(frames, class, base)?;
-        self.take_anywhere(frames, class)
-            .map(hand_out::<P>)
-            .ok_or(AllocError::NoMemory)
+        object.or_else(make)
     }
 
     /// Fills this CPU's magazine from what is kept for it, else from its slabs, and takes one object more than

@@ -1,5 +1,6 @@
 //! Many CPUs, played by one thread and by many.
 
+mod asks;
 mod counts;
 mod defects;
 mod handlers;
