@@ -291,7 +291,7 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
 
     /// Brings every page that no live object needs back to the pages; returns how many.
     fn drain_objects(&self) -> usize {
-        let slabs = self.objects.drain(&self.frames, true);
+        let slabs = self.objects.drain(&self.frames);
         slabs + self.objects.trim(&self.frames)
     }
 
@@ -329,7 +329,7 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
     /// `NotFound` and `Busy`, as there. Slabs are described in pages of any section: one that has such a page
     /// stays busy as long as a slab that is described there, wherever it lies, has a live object.
     pub fn remove_section(&self, addr: usize) -> AllocResult<Range<usize>> {
-        self.objects.drain(&self.frames, true);
+        self.objects.drain(&self.frames);
         let range = self.frames.remove(addr)?;
         self.objects.forget_views();
         Ok(range)

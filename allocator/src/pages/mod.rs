@@ -75,6 +75,7 @@ pub use info::{BuddyInfo, CpuInfo, ManagedSection, ZoneInfo};
 pub(crate) use layout::SLAB_GRAIN;
 pub(crate) use node::Node;
 pub use node::{MAX_NODES, NodeInfo};
+pub(crate) use pass::Passes;
 pub use reclaim::{Reclaim, ReclaimRequest, Urgency, Watermarks};
 pub use region::RegionReport;
 pub use request::PageRequest;

@@ -20,7 +20,7 @@ use self::modelled::AtomicUsize;
 use core::sync::atomic::AtomicUsize;
 
 /// The passes so far, and who is at one.
-pub(super) struct Passes {
+pub(crate) struct Passes {
     /// Whose the pass is that is going on: 0 is nobody, else it is the number of the CPU and 1.
     holder: AtomicUsize,
     begun: AtomicUsize,
@@ -29,7 +29,7 @@ pub(super) struct Passes {
 }
 
 impl Passes {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             holder: AtomicUsize::new(0),
             begun: AtomicUsize::new(0),
@@ -38,7 +38,7 @@ impl Passes {
     }
 
     /// Whether that CPU is at a pass; for a handler on it: whether it interrupted one.
-    pub(super) fn is_at_one(&self, cpu: usize) -> bool {
+    pub(crate) fn is_at_one(&self, cpu: usize) -> bool {
         self.holder.load(Ordering::Relaxed) == cpu + 1
     }
 
@@ -46,7 +46,7 @@ impl Passes {
     /// else patience was at its end.
     ///
     /// The caller is pinned, and no handler that interrupted a pass, or what a pass waits for.
-    pub(super) fn join<P: Platform>(
+    pub(crate) fn join<P: Platform>(
         &self,
         patience: &mut Patience,
         pass: impl FnOnce(&mut Patience),

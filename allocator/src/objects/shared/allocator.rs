@@ -10,7 +10,7 @@ use super::descriptor::Descriptors;
 use super::entry::Entry;
 use super::exclusive::Claimant;
 use super::quarantine::{Quarantine, quarantine};
-use crate::pages::{FrameAllocator, MAX_NODES};
+use crate::pages::{FrameAllocator, MAX_NODES, Passes};
 use crate::percpu::CpuTable;
 use crate::sync::{IrqLock, Pinned};
 use crate::{AllocResult, Platform};
@@ -29,6 +29,8 @@ pub(crate) struct ObjectAllocator<P: Platform, const PAGE_SIZE: usize> {
     pub(super) key: AtomicUsize,
     /// Who has claimed magazines.
     pub(super) claimant: Claimant,
+    /// Drains, each for everybody who asked before it began.
+    pub(super) passes: Passes,
     /// How many contexts have objects in hand that are free, on their way to their slabs.
     pub(super) moving: AtomicUsize,
     /// Free objects that are not used again yet.
@@ -86,6 +88,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             descriptors: IrqLock::new(Descriptors::new()),
             key: AtomicUsize::new(0),
             claimant: Claimant::nobody(),
+            passes: Passes::new(),
             moving: AtomicUsize::new(0),
             quarantine: quarantine(),
             shuffles: AtomicUsize::new(0),

@@ -1,6 +1,7 @@
 //! Bringing back what lies in caches.
 
 use core::ptr::null_mut;
+use core::sync::atomic::Ordering;
 
 use super::super::size_class::SizeClass;
 use super::allocator::ObjectAllocator;
@@ -13,22 +14,43 @@ use super::slabs::give_pages;
 use crate::Platform;
 use crate::pages::FrameAllocator;
 use crate::patience::Patience;
+use crate::sync::Pinned;
 
 impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
     /// Empties the magazines of all CPUs and the depots into the slabs and gives every page back that no live
-    /// object needs; with `thorough`, also the pages of the magazines themselves. Returns how many
+    /// object needs, also those of the magazines themselves. Returns how many
     /// pages that were; not 0 if another context did so meanwhile.
     ///
-    /// Waits for turns of other CPUs, with no lock held; a handler that interrupted a turn of its
+    /// Finds whatever is free at the call, also if another context drains already, or has some of it in hand.
+    /// Waits for that, and for turns of other CPUs, with no lock held; a handler that interrupted a turn of its
     /// own CPU does not wait, and leaves out what it cannot have. So does, in the end, everybody.
-    pub(crate) fn drain(&self, frames: &FrameAllocator<P, PAGE_SIZE>, thorough: bool) -> usize {
+    pub(crate) fn drain(&self, frames: &FrameAllocator<P, PAGE_SIZE>) -> usize {
         self.end_quarantine(frames);
+        let _pinned = Pinned::<P>::new();
         // Who waits for the pages may be waiting for this CPU, and be waited for by who is at it here.
-        let is_nested = self.is_nested() || frames.is_nested();
-        let Some(exclusive) = self.try_exclusive() else {
-            // Somebody is at it. Barriers of one's own would only hold them up. What there was, they bring back.
-            let mut patience = Patience::more().unless(is_nested);
-            return patience.wait::<P>(|| !self.is_exclusive()).into();
+        if self.is_nested() || frames.is_nested() {
+            // It leaves something out, so it is no pass.
+            return self.drain_once(frames, true, &mut Patience::none());
+        }
+        // If others do it, what they bring back is not known.
+        let mut given = 1;
+        let mut patience = Patience::more();
+        let is_joined = self.passes.join::<P>(&mut patience, |patience| {
+            given = self.drain_once(frames, false, patience);
+        });
+        if is_joined { given } else { 0 }
+    }
+
+    /// The same for one context at a time, which waits for the right to claim with patience: others have it to look at
+    /// magazines.
+    fn drain_once(
+        &self,
+        frames: &FrameAllocator<P, PAGE_SIZE>,
+        is_nested: bool,
+        patience: &mut Patience,
+    ) -> usize {
+        let Some(exclusive) = self.exclusive(patience) else {
+            return 0;
         };
         let mut given = 0;
         let mut patience = Patience::much().unless(is_nested);
@@ -40,9 +62,6 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
                 return claimed;
             };
             self.empty(frames, cpu, magazines);
-            if !thorough {
-                return claimed;
-            }
             cpu.activity.retire(magazines);
             let count = Magazines::BYTES.div_ceil(PAGE_SIZE);
             give_pages(frames, claimed.expose_provenance(), count);
@@ -50,6 +69,10 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             null_mut()
         });
         self.empty_depots(frames);
+        // What was taken out of magazines before the visits is in its slabs when this is over. Not for long: who interrupted
+        // that on its own CPU is not known to be nested.
+        let mut patience = Patience::little().unless(is_nested);
+        patience.wait::<P>(|| self.moving.load(Ordering::SeqCst) == 0);
         for (_, cpu) in self.cpus.iter(P::MAX_CPUS) {
             given += self.collect_all(frames, cpu);
             let mut heap = cpu.heap.lock();

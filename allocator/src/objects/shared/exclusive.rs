@@ -10,6 +10,7 @@ use super::allocator::ObjectAllocator;
 use super::atomic::{Ordering, StaticUsize};
 use super::cpu::CpuState;
 use crate::Platform;
+use crate::patience::Patience;
 use crate::sync::Pinned;
 
 /// Who has the right: 0 is nobody, else it is the number of the CPU and 1.
@@ -48,16 +49,22 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         })
     }
 
-    /// Whether somebody has the right to claim.
-    pub(super) fn is_exclusive(&self) -> bool {
-        self.claimant.0.load(Ordering::Acquire) != 0
+    /// Takes the right to claim as soon as nobody else has it; `None` when patience is at its end.
+    pub(super) fn exclusive(&self, patience: &mut Patience) -> Option<Exclusive<'_, P>> {
+        let mut exclusive = None;
+        patience.wait::<P>(|| {
+            exclusive = self.try_exclusive();
+            exclusive.is_some()
+        });
+        exclusive
     }
 
-    /// Whether the caller is a handler that interrupted a turn, or who has the right to claim.
+    /// Whether the caller is a handler that interrupted a turn, a drain, or who has the right to claim.
     pub(super) fn is_nested(&self) -> bool {
         let _pinned = Pinned::<P>::new();
         let id = P::cpu_id();
         self.claimant.0.load(Ordering::Relaxed) == id + 1
+            || self.passes.is_at_one(id)
             || self.cpus.get(id).is_some_and(CpuState::is_active)
     }
 }

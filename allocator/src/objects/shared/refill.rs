@@ -43,7 +43,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
                     return Err(AllocError::NotInitialized);
                 }
                 Err(AllocError::NoMemory) => {
-                    let given = self.drain(frames, true);
+                    let given = self.drain(frames);
                     if let Some(object) = self.take_anywhere(frames, class) {
                         return Ok(hand_out::<P>(object));
                     }
@@ -84,7 +84,7 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
         // Until there is the object, or room for more than the slab.
         let room = PageRequest::new(2 * slab.count);
         let found = frames.allocate_below(&room, &mut |_| {
-            self.drain(frames, true);
+            self.drain(frames);
             object = self.take_anywhere(frames, class);
             if object.is_none() {
                 self.trim(frames);

@@ -55,6 +55,9 @@ impl Memory {
     }
 }
 
+// SAFETY: it only says where the mapping is.
+unsafe impl Sync for Memory {}
+
 impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: the mapping made in `new`.

@@ -19,6 +19,7 @@ mod sections;
 mod sequences;
 mod shared;
 mod small_stack;
+mod stopping;
 mod storm;
 mod subject;
 
@@ -26,6 +27,7 @@ pub(crate) use deadline::{Deadline, duration};
 pub(crate) use interrupts::interrupt_cpus;
 pub(crate) use memory::Memory;
 pub(crate) use platform::{Cpu, Host, SECOND_NODE};
+pub(crate) use stopping::{Stopping, at_every_stop};
 
 use super::BuddyAllocator;
 

@@ -6,6 +6,7 @@ mod defects;
 mod handlers;
 mod kept;
 mod single;
+mod stopped;
 mod storm;
 mod timers;
 mod trim;
