@@ -12,6 +12,7 @@ use super::section::SectionRef;
 use super::share::Sharers;
 use super::stack::Slot;
 use super::zones::Zones;
+use crate::patience::Patience;
 use crate::percpu::CpuTable;
 use crate::sync::IrqLock;
 use crate::{AllocError, AllocResult, Platform};
@@ -222,7 +223,12 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         };
         // Pages in a cache are free too, but only a drain gives back these particular ones.
         let pressure = take().or_else(|error| match error {
-            AllocError::NoMemory if self.drain_all() != 0 => take(),
+            AllocError::NoMemory => {
+                self.drain_together(Patience::much());
+                // Who drains already may have them in hand.
+                self.wait_for_moving();
+                take()
+            }
             error => Err(error),
         })?;
         self.tell(pressure);

@@ -155,7 +155,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
     /// Waits for the contexts that are moving pages to the tree. Those that begin only now are not
     /// waited for: where memory has run out on all CPUs, there is always one that begins. A nested
     /// handler does not wait at all: it may have interrupted such a context.
-    fn wait_for_moving(&self) {
+    pub(super) fn wait_for_moving(&self) {
         if self.is_nested() {
             return;
         }

@@ -19,6 +19,7 @@ mod sections;
 mod sequences;
 mod shared;
 mod small_stack;
+mod stopped;
 mod stopping;
 mod storm;
 mod subject;
