@@ -31,7 +31,8 @@ pub enum AllocError {
     /// The address lies in no managed section (of a [`BitTree`](crate::bittree::BitTree), in no chunk); or,
     /// where an object was to be freed, in no slab, although a section may have it.
     NotFound,
-    /// The section still has this many pages out, so it cannot be removed.
+    /// The section still has pages out, so it cannot be removed: this many, or, while CPUs have free pages in their caches,
+    /// perhaps more.
     Busy(usize),
 }
 

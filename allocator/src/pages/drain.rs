@@ -12,6 +12,7 @@ use super::cache::{BATCH, Claimed, CpuPages, Held};
 use super::entry::Entry;
 use super::pin::{Moving, is_moving};
 use super::shared::{FrameAllocator, Tree};
+use super::slow::DRAINS;
 use super::stack::Stack;
 use crate::patience::Patience;
 use crate::sync::IrqGuard;
@@ -254,26 +255,29 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         let index = &self.shared.index;
         self.drain_all();
         let is_nested = self.is_nested();
-        let _moving = Moving::new(self);
-        let section = {
+        let (mut looks, mut arrivals) = (0, None);
+        let (section, _moving) = loop {
+            // What others have in hand is neither free nor in a cache.
+            self.wait_for_moving();
+            let moving = Moving::new(self);
             let mut tree = self.settled();
             let section = index.find(addr).ok_or(AllocError::NotFound)?;
             let out = section.pages() - section.free_pages();
-            let in_caches: usize = self
-                .shared
-                .cpus
-                .iter(P::MAX_CPUS)
-                .map(|(_, cpu)| cpu.pages())
-                .sum();
-            if out > in_caches || is_nested {
-                return Err(AllocError::Busy(out));
+            let in_caches = self.cached_pages();
+            if out <= in_caches && !is_nested {
+                // From here on nobody finds the section without the lock.
+                index.remove(section);
+                tree.zones.close(section);
+                tree.recent = None;
+                tree.closing = Some(section);
+                break (section, moving);
             }
-            // From here on nobody finds the section without the lock.
-            index.remove(section);
-            tree.zones.close(section);
-            tree.recent = None;
-            tree.closing = Some(section);
-            section
+            looks += 1;
+            let before = arrivals.replace(tree.arrivals);
+            // Nothing has come since the last look: nothing was in hand then.
+            if is_nested || looks == DRAINS || before == arrivals {
+                return Err(AllocError::Busy(out.saturating_sub(in_caches)));
+            }
         };
         self.quiesce();
         let mut tree = self.tree.0.lock();

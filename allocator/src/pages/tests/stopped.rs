@@ -4,12 +4,13 @@ use std::vec::Vec;
 
 use super::shared::on;
 use super::{GIB, MIB, Memory, Stopping, at_every_stop};
-use crate::{FrameAllocator, PageUse};
+use crate::{AllocError, AllocResult, FrameAllocator, PageUse};
 
-/// Two sections, the second of which has pages in the cache of CPU 2.
+/// Two sections, the second of which has pages in the cache of CPU 2, and one that is allocated.
 struct Machine {
     frames: FrameAllocator<Stopping>,
-    _memory: [Memory; 2],
+    memory: [Memory; 2],
+    allocated: usize,
     cached: usize,
 }
 
@@ -34,6 +35,7 @@ impl Machine {
         let second = memory[1].addr()..memory[1].addr() + 2 * MIB;
         all.sort_by_key(|page| second.contains(page));
         let cached = all.pop().expect("enough memory");
+        let allocated = all.pop().expect("enough memory");
         on(2, || all.into_iter().chain([cached]).for_each(free));
         assert_eq!(
             frames.about(cached).map(|page| page.used_for),
@@ -41,9 +43,16 @@ impl Machine {
         );
         Self {
             frames,
-            _memory: memory,
+            memory,
+            allocated,
             cached,
         }
+    }
+
+    fn remove_second(&self) -> AllocResult {
+        self.frames
+            .remove_section(self.memory[1].addr() + MIB)
+            .map(drop)
     }
 }
 
@@ -63,4 +72,24 @@ fn pages_at_an_address_are_found() {
         |machine| machine.frames.alloc_pages_at(machine.cached, 1, 0),
         |machine, taken| assert_eq!(taken, Ok(machine.cached)),
     );
+}
+
+#[test]
+fn a_section_goes() {
+    beside_a_drain(
+        |machine| {
+            // SAFETY: nobody has it any more.
+            let freed = unsafe { machine.frames.dealloc_pages(machine.allocated, 1) };
+            assert_eq!(freed, Ok(()));
+            machine.remove_second()
+        },
+        |_, removed| assert_eq!(removed, Ok(())),
+    );
+}
+
+#[test]
+fn a_section_is_as_busy_as_pages_are_allocated() {
+    beside_a_drain(Machine::remove_second, |_, removed| {
+        assert_eq!(removed, Err(AllocError::Busy(1)));
+    });
 }
