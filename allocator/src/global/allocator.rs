@@ -281,6 +281,22 @@ impl<P: Platform, const PAGE_SIZE: usize> GlobalAllocator<P, PAGE_SIZE> {
         Ok(addr)
     }
 
+    /// Allocates exactly the `count` pages at `addr`, also where they are behind free objects. The reclaim callback could
+    /// not know which ones are wanted.
+    ///
+    /// # Errors
+    ///
+    /// As [`FrameAllocator::alloc_pages_at`].
+    pub(crate) fn take_at(&self, addr: usize, count: usize, align: usize) -> AllocResult<usize> {
+        self.may_fail()?;
+        match self.frames.alloc_pages_at(addr, count, align) {
+            Err(AllocError::NoMemory) => {}
+            result => return result,
+        }
+        self.drain_objects();
+        self.frames.alloc_pages_at(addr, count, align)
+    }
+
     /// Allocates what is there without asking for it, cleared if the request says so.
     fn try_cleared(&self, request: &PageRequest) -> AllocResult<usize> {
         let addr = self.frames.try_allocate(request)?;

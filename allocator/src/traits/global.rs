@@ -60,9 +60,7 @@ macro_rules! implement {
                 count: usize,
                 align: usize,
             ) -> AllocResult<usize> {
-                self.frames()
-                    .alloc_pages_at(base, count, align)
-                    .map_err(plain_at)
+                self.take_at(base, count, align).map_err(plain_at)
             }
 
             fn total_pages(&self) -> usize {

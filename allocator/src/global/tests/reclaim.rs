@@ -6,6 +6,7 @@ use std::boxed::Box;
 use std::vec::Vec;
 
 use super::{PAGE, Rig, layout};
+use crate::traits::PageAllocator;
 use crate::{AllocError, PageRequest, ReclaimRequest, SizeClass, Urgency, Watermarks, Zone};
 
 std::thread_local! {
@@ -116,6 +117,17 @@ fn pages_behind_free_objects_are_used_before_the_callback_is_asked() {
     }
     assert_eq!(calls(Urgency::Failing), 1);
     assert_eq!(slabs(), 0);
+}
+
+#[test]
+fn pages_at_an_address_are_had_behind_free_objects() {
+    let rig = Rig::new(256 * PAGE);
+    let object = rig.global.alloc(layout(2048, 8)).expect("enough memory");
+    let page = object.addr().get() / PAGE * PAGE;
+    let mut pages = &rig.global;
+    assert_eq!(pages.alloc_pages_at(page, 1, 0), Err(AllocError::NoMemory));
+    rig.free(object, layout(2048, 8)).expect("allocated above");
+    assert_eq!(pages.alloc_pages_at(page, 1, 0), Ok(page));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::vec::Vec;
 use super::{ALL, Checked, QUARANTINE, RANDOM, Rig};
 use super::{AllocError, GlobalAllocator, Layout, NonNull, layout};
 use crate::ObjectCache;
+use crate::traits::PageAllocator;
 
 #[test]
 fn freed_objects_rest_in_quarantine_and_no_longer() {
@@ -114,6 +115,18 @@ fn workload(global: &GlobalAllocator<Checked<ALL>>) -> Result<(), AllocError> {
         assert_eq!(unsafe { global.dealloc_pages(addr, count) }, Ok(()));
     }
     result
+}
+
+#[test]
+fn an_allocation_at_an_address_can_fail() {
+    let rig = Rig::<ALL>::new(1 << 20);
+    let page = rig.global.alloc_pages(1, 0).expect("enough memory");
+    // SAFETY: ours.
+    assert_eq!(unsafe { rig.global.dealloc_pages(page, 1) }, Ok(()));
+    let mut pages = &rig.global;
+    rig.global.fail_allocation(1);
+    assert_eq!(pages.alloc_pages_at(page, 1, 0), Err(AllocError::NoMemory));
+    assert_eq!(pages.alloc_pages_at(page, 1, 0), Ok(page));
 }
 
 #[test]
