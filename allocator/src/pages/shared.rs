@@ -30,8 +30,9 @@ use crate::{AllocError, AllocResult, Platform};
 /// have the pages in that CPU's cache. And a CPU that stays inside its caches for long, since
 /// a handler has interrupted it there, keeps what it has: nobody waits for it without end.
 ///
-/// The lock of the tree is held with interrupts masked for at most a batch of 32 blocks. Nothing is
-/// waited for while it is held.
+/// The lock of the tree is held with interrupts masked for at most a batch of 32 blocks, and while the metadata of memory
+/// is set up that was never used: usually of 16 MiB at a time, but of all up to the block that is asked for where that is larger, aligned
+/// to more, or at a given address. Nothing is waited for while it is held.
 pub struct FrameAllocator<P: Platform, const PAGE_SIZE: usize = 0x1000> {
     pub(super) shared: Shared,
     pub(super) tree: Line<IrqLock<P, Tree<PAGE_SIZE>>>,
