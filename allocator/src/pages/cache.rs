@@ -8,46 +8,15 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering}
 
 use super::cut::cut;
 use super::entry::{Entry, cached};
+use super::held::Held;
 use super::lane::{Bank, LANES, Lane, blank};
-use super::recent::Recents;
 use super::share::Share;
 use super::stack::{BASES, BY_USE, ENTRIES, Group, STACKS, Stack, VACANT};
 use super::state::PageState;
-use super::trim::Ebb;
 use crate::percpu::{BiasedLock, Claim, OwnerGuard, PerCpu};
 
 /// The most blocks that move between a cache and the tree under one hold of the lock.
 pub(super) const BATCH: usize = 32;
-
-/// What only the holder of a CPU's lock touches. To have it is to have the CPU's stacks, too.
-pub(super) struct Held {
-    pub(super) recents: Recents,
-    pub(super) ebb: Ebb,
-    /// The stacks that gave blocks back since they were filled, a bit for each.
-    drained: u32,
-}
-const _: () = assert!(STACKS <= u32::BITS as usize);
-
-/// The bit of a stack among all.
-const fn bit(stack: Stack) -> u32 {
-    1 << stack.index()
-}
-
-// SAFETY: the pointers refer to section metadata, which any CPU may use.
-unsafe impl Send for Held {}
-
-impl Held {
-    /// Makes the CPU forget the sections it knows.
-    pub(super) const fn forget(&mut self) {
-        self.recents = Recents::NONE;
-    }
-
-    /// Has a stack given blocks back since it was filled?
-    #[inline]
-    pub(super) const fn is_drained(&self, stack: Stack) -> bool {
-        self.drained & bit(stack) != 0
-    }
-}
 
 /// The lock of a CPU's caches, whose gates lead to the stacks.
 pub(super) type Lock = BiasedLock<Held, Lane, Bank, STACKS>;
@@ -144,11 +113,7 @@ impl CpuPages {
             }
             (lanes, lanes[VACANT])
         };
-        let held = Held {
-            recents: Recents::NONE,
-            ebb: Ebb::new(),
-            drained: 0,
-        };
+        let held = Held::new();
         // It comes first.
         let lock = memory.cast::<Lock>();
         // SAFETY: the lanes are as much a part of the CPU's state as the lock. Nobody changes that of a stack
@@ -279,7 +244,7 @@ impl CpuPages {
         surplus: usize,
     ) -> usize {
         if !held.is_drained(stack) {
-            held.drained |= bit(stack);
+            held.note_drained(stack);
             return surplus;
         }
         let log2 = stack.order().log2() + PAGE_SIZE.ilog2();
@@ -304,7 +269,7 @@ impl CpuPages {
     /// Makes what was put into the room of an empty stack the stack's.
     #[inline]
     pub(super) fn occupy(&self, held: &mut Held, stack: Stack, room: &Vacant) {
-        held.drained &= !bit(stack);
+        held.note_filled(stack);
         let count = entries_between(room.next, room.top);
         if room.next != room.base {
             // SAFETY: there is room for these entries, which belong to the holder of the lock, below as well.

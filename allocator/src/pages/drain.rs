@@ -8,8 +8,9 @@
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 
-use super::cache::{BATCH, Claimed, CpuPages, Held};
+use super::cache::{BATCH, Claimed, CpuPages};
 use super::entry::Entry;
+use super::held::Held;
 use super::pin::{Moving, is_moving};
 use super::shared::{FrameAllocator, Tree};
 use super::slow::DRAINS;

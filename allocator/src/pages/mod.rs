@@ -29,6 +29,7 @@ mod drain;
 mod entry;
 mod frame;
 mod handle;
+mod held;
 mod index;
 mod info;
 mod lane;

@@ -2,9 +2,10 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use super::cache::{BATCH, CpuPages, Held, Vacant};
+use super::cache::{BATCH, CpuPages, Vacant};
 use super::entry::{Entry, allocated, cached, entry};
 use super::frame::{Order, Pfn};
+use super::held::Held;
 use super::node::Node;
 use super::request::Demand;
 use super::section::SectionRef;
@@ -167,7 +168,8 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         let share = tree.share();
         // Interrupts are masked by the lock of the tree, so this CPU is pinned.
         self.with_own(|cpu, held| {
-            if self.trim(tree, cpu, held, share) {
+            let free = tree.zones.total_free();
+            if held.ebb.is_low(free, share.is_plenty()) && self.trim(tree, cpu, held, share) {
                 return None;
             }
             cpu.set_limit(held, stack, share);

@@ -4,7 +4,8 @@
 //! filled up, what all stacks fetched on the way would add up to much of what is left, and while it lies there, further blocks come out
 //! of the largest one. They would go back there whenever they are freed and allocated again (see [`call_back`](super::call_back)).
 
-use super::cache::{CpuPages, Held};
+use super::cache::CpuPages;
+use super::held::Held;
 use super::share::Share;
 use super::shared::{FrameAllocator, Tree};
 use super::stack::Stack;
@@ -26,7 +27,7 @@ impl Ebb {
     /// Is any stack to be looked at, now that so many pages are free? All are, one after the other, once that is less than half of what
     /// it was, and not plenty.
     #[inline]
-    fn is_low(&mut self, free: usize, is_plenty: bool) -> bool {
+    pub(super) fn is_low(&mut self, free: usize, is_plenty: bool) -> bool {
         if free >= self.high {
             self.high = free;
         } else if free < self.high / 2 && !is_plenty {
@@ -44,23 +45,11 @@ impl Ebb {
 }
 
 impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
-    /// Gives back what one of this CPU's stacks has beyond what it may hold now, at most a batch, if it is time to look. Returns
-    /// whether there was something.
-    #[inline]
-    pub(super) fn trim(
-        &self,
-        tree: &mut Tree<PAGE_SIZE>,
-        cpu: &CpuPages,
-        held: &mut Held,
-        share: Share,
-    ) -> bool {
-        let free = tree.zones.total_free();
-        held.ebb.is_low(free, share.is_plenty()) && self.trim_next(tree, cpu, held, share)
-    }
-
+    /// Gives back what one of this CPU's stacks has beyond what it may hold now, at most a batch, of those that are still to be
+    /// looked at. Returns whether there was something.
     #[cold]
     #[inline(never)]
-    fn trim_next(
+    pub(super) fn trim(
         &self,
         tree: &mut Tree<PAGE_SIZE>,
         cpu: &CpuPages,

@@ -1,6 +1,7 @@
 //! The usual way to a CPU's own pages.
 
-use super::cache::{CpuPages, Held, Lock, Own};
+use super::cache::{CpuPages, Lock, Own};
+use super::held::Held;
 use super::lane::{Bank, Lane};
 use super::stack::{STACKS, Slot};
 use crate::percpu::Visit;

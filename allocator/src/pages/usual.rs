@@ -2,9 +2,10 @@
 
 use core::sync::atomic::Ordering;
 
-use super::cache::{CpuPages, Held};
+use super::cache::CpuPages;
 use super::entry::{Entry, allocated, cached};
 use super::frame::{Order, Pfn};
+use super::held::Held;
 use super::node::Node;
 use super::request::Demand;
 use super::shared::FrameAllocator;
