@@ -1,8 +1,9 @@
 //! Taking blocks out of a section and giving them back: split and merge.
 
 use super::frame::{Blocks, Order, Pfn};
+use super::frontier::Refusal;
 use super::request::Demand;
-use super::section::{CHUNK, Section};
+use super::section::Section;
 use super::state::{Kind, PageState};
 use crate::{AllocError, AllocResult};
 
@@ -16,9 +17,9 @@ impl Section {
     /// Takes what `demand` asks for, from any address, if there is such a block; of a block that is
     /// larger, up to `most`. Returns how many pages that is.
     #[inline(always)]
-    pub(super) fn take(&self, demand: &Demand, most: Order) -> Option<(Pfn, usize)> {
+    pub(super) fn take(&self, demand: &Demand, most: Order) -> Result<(Pfn, usize), Refusal> {
         match self.tree().smallest(demand.need) {
-            Some(order) => Some(self.carve(order, demand, most)),
+            Some(order) => Ok(self.carve(order, demand, most)),
             None => self.take_untouched(demand, most),
         }
     }
@@ -26,73 +27,47 @@ impl Section {
     /// Takes what `demand` asks for from pages that have never been used.
     #[cold]
     #[inline(never)]
-    fn take_untouched(&self, demand: &Demand, most: Order) -> Option<(Pfn, usize)> {
-        let next = self.untouched_block(demand.need)?;
-        self.extend_to(next.add(demand.need.pages()));
-        let order = self.tree().smallest(demand.need)?;
-        Some(self.carve(order, demand, most))
+    fn take_untouched(&self, demand: &Demand, most: Order) -> Result<(Pfn, usize), Refusal> {
+        let next = self.untouched_block(demand.need).ok_or(Refusal::Taken)?;
+        self.extend_to(next.add(demand.need.pages()))?;
+        let order = self.tree().smallest(demand.need).ok_or(Refusal::Taken)?;
+        Ok(self.carve(order, demand, most))
     }
 
     /// Takes what `demand` asks for from the frames below `demand.limit`.
     ///
     /// The lowest free block of every order is known, so no search is needed: if that one does not
     /// fit below the limit, none of its order does.
-    pub(super) fn take_below(&self, demand: &Demand) -> Option<(Pfn, usize)> {
+    pub(super) fn take_below(&self, demand: &Demand) -> Result<(Pfn, usize), Refusal> {
         let fits = |pfn: Pfn| pfn.add(demand.order.pages()) <= demand.limit;
         loop {
             let mut from = Some(demand.need);
             while let Some(order) = from.and_then(|from| self.tree().smallest(from)) {
                 let pfn = self.tree().first(order);
                 if fits(pfn) {
-                    return Some(self.carve(order, demand, demand.order));
+                    return Ok(self.carve(order, demand, demand.order));
                 }
                 from = Order::new(order.log2() + 1);
             }
-            let next = self.untouched_block(demand.need)?;
+            let next = self.untouched_block(demand.need).ok_or(Refusal::Taken)?;
             if !fits(next) {
-                return None;
+                return Err(Refusal::Taken);
             }
-            self.extend_to(next.add(demand.need.pages()));
+            self.extend_to(next.add(demand.need.pages()))?;
         }
-    }
-
-    /// Where a block of `order` would begin that needs pages above the frontier and is free.
-    fn untouched_block(&self, order: Order) -> Option<Pfn> {
-        let frontier = self.frontier();
-        if frontier < self.limit() && self.completes(order) {
-            return Some(frontier.block(order));
-        }
-        frontier
-            .next_block(order)
-            .filter(|start| *start < self.limit() && self.limit().since(*start) >= order.pages())
-    }
-
-    /// Would the free pages just below the frontier and the untouched ones above it make a block of
-    /// `order` together? Only blocks larger than a chunk cross the frontier.
-    pub(super) fn completes(&self, order: Order) -> bool {
-        let frontier = self.frontier();
-        let start = frontier.block(order);
-        order > CHUNK
-            && order <= self.max_order()
-            && start != frontier
-            && self.first() <= start
-            && start < self.limit()
-            && self.limit().since(start) >= order.pages()
-            && Blocks::new(start, frontier, self.max_order())
-                .all(|(pfn, order)| self.tree().contains(pfn, order))
     }
 
     /// Takes exactly `first..limit`, all of which must be free.
-    pub(super) fn take_at(&self, first: Pfn, limit: Pfn) -> AllocResult {
+    pub(super) fn take_at(&self, first: Pfn, limit: Pfn) -> Result<(), Refusal> {
         let wanted = |limit| Blocks::new(first, limit, self.max_order());
         // A free block lies inside a free block of its own order or a larger one, because free
         // buddies are merged. What is above the frontier is free; that moves only if all below is, too.
         let known = limit.min(self.frontier());
         let is_free = |(pfn, order)| self.covering(pfn, order).is_some();
         if first < known && !wanted(known).all(is_free) {
-            return Err(AllocError::NoMemory);
+            return Err(Refusal::Taken);
         }
-        self.extend_to(limit);
+        self.extend_to(limit)?;
         for (pfn, order) in wanted(limit) {
             let Some((start, above)) = self.covering(pfn, order) else {
                 debug_assert!(false, "the block was free a moment ago");
@@ -224,16 +199,6 @@ impl Section {
         let (place, order) = self.tree().merge(pfn, order, self.max_order());
         if self.calls_back(order) {
             self.call_back_buddy(place, order);
-        }
-    }
-
-    /// Initialises chunks until the frontier is at `end` or above.
-    fn extend_to(&self, end: Pfn) {
-        while self.frontier() < end {
-            let (from, to) = self.prepare_chunk();
-            for (pfn, order) in Blocks::new(from, to, self.max_order()) {
-                self.tree().merge(pfn, order, self.max_order());
-            }
         }
     }
 }

@@ -240,16 +240,23 @@ impl<const PAGE_SIZE: usize> BuddyAllocator<PAGE_SIZE> {
             return Err(AllocError::InvalidParam);
         }
         let (section, pfn) = self.locate(addr)?;
-        self.zones.allocate_at(section, pfn, count)?;
+        while let Err(error) = self.zones.allocate_at(section, pfn, count) {
+            if !self.zones.advance() {
+                return Err(error);
+            }
+        }
         Ok(addr)
     }
 
     #[inline]
     fn take(&mut self, demand: &Demand) -> AllocResult<usize> {
-        match self.zones.allocate(demand, Node::FIRST) {
-            Ok((section, pfn)) => Ok(section.addr::<PAGE_SIZE>(pfn)),
-            Err(_) if self.index.len() == 0 => Err(AllocError::NotInitialized),
-            Err(error) => Err(error),
+        loop {
+            match self.zones.allocate(demand, Node::FIRST) {
+                Ok((section, pfn)) => return Ok(section.addr::<PAGE_SIZE>(pfn)),
+                Err(_) if self.zones.advance() => {}
+                Err(_) if self.index.len() == 0 => return Err(AllocError::NotInitialized),
+                Err(error) => return Err(error),
+            }
         }
     }
 

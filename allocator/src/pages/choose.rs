@@ -1,6 +1,7 @@
 //! Which node and which zone serve a demand.
 
 use super::frame::{Order, Pfn};
+use super::frontier::Refusal;
 use super::node::Node;
 use super::request::Demand;
 use super::section::SectionRef;
@@ -9,7 +10,8 @@ use super::zones::{Zones, highest};
 use crate::{AllocError, AllocResult};
 
 impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
-    /// Takes pages, from the wanted node as long as it has them, then from the others in order.
+    /// Takes pages, from the wanted node as long as it has them, then from the others in order. After an error,
+    /// [`advance`](Self::advance) knows whether to try again, if the demand is for more than a chunk.
     #[inline]
     pub(crate) fn allocate(
         &mut self,
@@ -45,6 +47,9 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         wanted: Node,
     ) -> AllocResult<(SectionRef, Pfn, usize)> {
         for node in wanted.then_others(self.node_count) {
+            if self.far.is_some() {
+                break;
+            }
             if let Some(taken) = self.allocate_on(demand, most, node) {
                 let info = &mut self.nodes[wanted.index()];
                 if node == wanted {
@@ -84,11 +89,22 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
             let within = zone.limit::<PAGE_SIZE>() <= demand.limit;
             // Two ways out: what comes of the usual one stays in registers.
             if within && let Some(section) = sections.pick(demand.need, node) {
-                if let Some((pfn, pages)) = section.take(demand, most) {
-                    sections.debit(section, pages);
-                    return Some((section, pfn, pages));
+                match section.take(demand, most) {
+                    Ok((pfn, pages)) => {
+                        sections.debit(section, pages);
+                        return Some((section, pfn, pages));
+                    }
+                    Err(Refusal::Far) => {
+                        self.far = Some(section);
+                        return None;
+                    }
+                    Err(Refusal::Taken) => {}
                 }
-            } else if let Some((section, (pfn, pages))) = sections.find(demand, within, node) {
+            } else if let Some((section, found)) = sections.find(demand, within, node) {
+                let Some((pfn, pages)) = found else {
+                    self.far = Some(section);
+                    return None;
+                };
                 sections.debit(section, pages);
                 return Some((section, pfn, pages));
             }
@@ -126,7 +142,7 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
                     .tree()
                     .smallest(demand.need)
                     .is_some_and(|found| found <= most))
-            && let Some((pfn, pages)) = section.take(demand, most)
+            && let Ok((pfn, pages)) = section.take(demand, most)
         {
             spare -= pages;
             wanted -= pages >> demand.order.log2();

@@ -6,7 +6,7 @@
 //! - [`tree`] is one buddy system: a bit per free block and summaries 64 wide above them.
 //! - [`section`] is a piece of one zone with its metadata in its own first pages: the tree, a state
 //!   byte for every page, a slab pointer for every 8 KiB. Metadata is set up chunk by chunk, when
-//!   the pages it describes are first needed.
+//!   the pages it describes are first needed, up to the [`frontier`].
 //! - [`region`] cuts the memory that a caller hands over into sections; [`index`] finds the section
 //!   of an address.
 //! - [`zones`] chooses the section that serves a request.
@@ -28,6 +28,7 @@ mod cut;
 mod drain;
 mod entry;
 mod frame;
+mod frontier;
 mod handle;
 mod held;
 mod index;

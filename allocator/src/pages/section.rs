@@ -4,8 +4,8 @@
 //! What a free from another CPU reads without a lock is immutable or atomic; the rest is in
 //! `Cell`s and belongs to whoever owns the allocator, by `&mut` or by lock.
 //!
-//! Pages from the **frontier** up have never been needed and have no initialised metadata. They
-//! count as free. The frontier moves up by a chunk of 16 MiB at a time.
+//! Pages from the **frontier** up have never been needed, and nobody reads their metadata. They
+//! count as free. The frontier moves up by chunks of 16 MiB, over metadata that was initialised for it.
 
 use core::cell::Cell;
 use core::mem::offset_of;
@@ -59,6 +59,8 @@ pub(crate) struct Section {
     pub(super) page_size: usize,
 
     pub(super) free: Cell<usize>,
+    /// The end of the chunks whose metadata is initialised: the frontier, or above.
+    prepared: Cell<Pfn>,
     /// While fewer pages are free, blocks are [called back](super::call_back). None are where there are no caches.
     pub(super) scarce_below: usize,
     /// The section is about to be removed: nothing is allocated here any more.
@@ -147,6 +149,7 @@ impl Section {
             max_order: layout.max_order,
             page_size: piece.page_size,
             free: Cell::new(piece.limit.since(piece.first)),
+            prepared: Cell::new(piece.first),
             scarce_below: scarce_below(piece, has_caches),
             closing: Cell::new(false),
             untouched: Cell::new(1 << layout.max_order.log2()),
@@ -199,6 +202,11 @@ impl Section {
     #[inline]
     pub(super) fn frontier(&self) -> Pfn {
         Pfn::new(self.frontier.load(Ordering::Acquire))
+    }
+
+    #[inline]
+    pub(super) const fn prepared(&self) -> Pfn {
+        self.prepared.get()
     }
 
     #[inline]
@@ -337,26 +345,30 @@ impl Section {
             .map(|(_, start, state)| (start, state))
     }
 
-    /// Initialises the metadata of one more chunk and returns the chunk's frames. They were free
-    /// before and are free still, but in no block yet: the caller inserts them.
-    pub(super) fn prepare_chunk(&self) -> (Pfn, Pfn) {
-        let from = self.frontier();
+    /// Initialises the metadata of one more chunk. Its frames stay above the frontier.
+    pub(super) fn prepare_chunk(&self) {
+        let from = self.prepared();
         debug_assert!(from < self.limit);
-        let to = from
-            .add(1)
-            .next_block(CHUNK)
-            .map_or(self.limit, |chunk| chunk.min(self.limit));
-        // SAFETY: the frontier moves from the section's first frame to its limit.
+        let to = self.chunk_end(from.add(1));
+        // SAFETY: what is prepared grows from the section's first frame to its limit.
         unsafe { self.tree.prepare(from, to, from == self.first) };
         // SAFETY: the bytes of these frames exist, and above the frontier nobody reads them.
         unsafe { self.state_ptr(from).write_bytes(0, to.since(from)) };
         let begin = self.slab_offset(from) / SLAB_GRAIN;
-        let end = self.slab_offset(to);
+        let end = self.slab_offset(to).div_ceil(SLAB_GRAIN);
         // SAFETY: there is an entry for every grain that a frame of the section lies in.
         let entries = unsafe { self.slabs.entries.add(begin) };
         // SAFETY: as above, and a chunk begins on a grain (or is the section's first), so none of
         // these is in use. Zero is the null pointer.
-        unsafe { entries.write_bytes(0, end.div_ceil(SLAB_GRAIN) - begin) };
+        unsafe { entries.write_bytes(0, end - begin) };
+        self.prepared.set(to);
+    }
+
+    /// Moves the frontier up to `to`, the end of a chunk that is prepared. The frames it moves over were free before
+    /// and are free still, but in no block yet: the caller inserts them.
+    pub(super) fn move_frontier(&self, to: Pfn) {
+        debug_assert!(self.frontier() < to && to <= self.prepared());
+        let end = self.slab_offset(to);
         self.slabs
             .len
             .store(end - end % SLAB_GRAIN, Ordering::Release);
@@ -365,6 +377,5 @@ impl Section {
             .set(untouched.map_or(0, |order| 1 << order.log2()));
         // Publishes the cleared metadata to readers without the lock.
         self.frontier.store(to.number(), Ordering::Release);
-        (from, to)
     }
 }

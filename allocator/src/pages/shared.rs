@@ -31,8 +31,8 @@ use crate::{AllocError, AllocResult, Platform};
 /// a handler has interrupted it there, keeps what it has: nobody waits for it without end.
 ///
 /// The lock of the tree is held with interrupts masked for at most a batch of 32 blocks, and while the metadata of memory
-/// is set up that was never used: usually of 16 MiB at a time, but of all up to the block that is asked for where that is larger, aligned
-/// to more, or at a given address. Nothing is waited for while it is held.
+/// is set up that was never used: of at most 32 MiB at a time. Where more is needed, for a block that is larger, aligned to more, or at a
+/// given address, the lock is let go between. Nothing is waited for while it is held.
 pub struct FrameAllocator<P: Platform, const PAGE_SIZE: usize = 0x1000> {
     pub(super) shared: Shared,
     pub(super) tree: Line<IrqLock<P, Tree<PAGE_SIZE>>>,
@@ -214,13 +214,14 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             return Err(AllocError::InvalidParam);
         }
         let take = || {
-            let mut tree = self.tree.0.lock();
-            let (section, pfn) = self.locate(&tree, addr)?;
-            if section.closing.get() {
-                return Err(AllocError::NoMemory);
-            }
-            tree.zones.allocate_at(section, pfn, count)?;
-            Ok(tree.zones.pressure(section.zone(), order))
+            self.in_steps(|tree| {
+                let (section, pfn) = self.locate(tree, addr)?;
+                if section.closing.get() {
+                    return Err(AllocError::NoMemory);
+                }
+                tree.zones.allocate_at(section, pfn, count)?;
+                Ok(tree.zones.pressure(section.zone(), order))
+            })
         };
         // Pages in a cache are free too, but only a drain gives back these particular ones.
         let pressure = take().or_else(|error| match error {

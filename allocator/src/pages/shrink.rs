@@ -2,6 +2,7 @@
 
 use super::cache::BATCH;
 use super::frame::{Blocks, Order, Pfn};
+use super::frontier::Refusal;
 use super::section::{Section, SectionRef};
 use super::shared::{FrameAllocator, Tree};
 use super::state::{Kind, PageState};
@@ -52,29 +53,30 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         if new_count > Order::MAX.pages() {
             return Err(AllocError::InvalidParam);
         }
-        let mut tree = self.tree.0.lock();
-        let (section, pfn) = self.locate(&tree, addr)?;
-        // A wrong call is told that it is one, however little memory there is.
-        let pages = section.allocation(pfn, count)?;
-        let more = new_count
-            .checked_sub(pages)
-            .ok_or(AllocError::InvalidParam)?;
-        let Some(order) = Order::covering(more) else {
-            return Ok(());
-        };
-        if tree.closing == Some(section) {
-            return Err(AllocError::NoMemory);
-        }
-        let grown = tree.zones.grow(section, pfn, pages, more);
-        if grown == Err(AllocError::NoMemory)
-            && self.uncache(&mut tree, section, pfn.add(pages), pfn.add(pages + more))
-        {
-            tree.zones.grow(section, pfn, pages, more)?;
-        } else {
-            grown?;
-        }
-        let pressure = tree.zones.pressure(section.zone(), order);
-        drop(tree);
+        let pressure = self.in_steps(|tree| {
+            let (section, pfn) = self.locate(tree, addr)?;
+            // A wrong call is told that it is one, however little memory there is.
+            let pages = section.allocation(pfn, count)?;
+            let more = new_count
+                .checked_sub(pages)
+                .ok_or(AllocError::InvalidParam)?;
+            let Some(order) = Order::covering(more) else {
+                return Ok(None);
+            };
+            if tree.closing == Some(section) {
+                return Err(AllocError::NoMemory);
+            }
+            let grown = tree.zones.grow(section, pfn, pages, more);
+            if grown == Err(AllocError::NoMemory)
+                && tree.zones.far.is_none()
+                && self.uncache(tree, section, pfn.add(pages), pfn.add(pages + more))
+            {
+                tree.zones.grow(section, pfn, pages, more)?;
+            } else {
+                grown?;
+            }
+            Ok(tree.zones.pressure(section.zone(), order))
+        })?;
         self.tell(pressure);
         Ok(())
     }
@@ -160,10 +162,10 @@ impl Section {
     }
 
     /// Makes the allocation of `pages` pages at `pfn` so many `more`, at least one.
-    pub(super) fn grow(&self, pfn: Pfn, pages: usize, more: usize) -> AllocResult {
+    pub(super) fn grow(&self, pfn: Pfn, pages: usize, more: usize) -> Result<(), Refusal> {
         let (end, limit) = (pfn.add(pages), pfn.add(pages + more));
         if limit > self.limit() {
-            return Err(AllocError::NoMemory);
+            return Err(Refusal::Taken);
         }
         self.take_at(end, limit)?;
         self.unmark(pfn, limit);

@@ -185,27 +185,43 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         stack: Option<Stack>,
         tell: Tell,
     ) -> Result<(usize, Option<ReclaimRequest>), usize> {
-        let mut tree = self.tree.0.lock();
-        let tree = &mut *tree;
-        self.ensure_cpu(tree);
-        let node = Node::of_cpu::<P>(P::cpu_id());
-        let filled = match stack {
-            Some(stack) => self.refill(tree, demand, node, stack),
-            None => None,
-        };
-        let taken = match filled {
-            Some(taken) => taken,
-            None => tree.zones.allocate(demand, node),
-        };
-        match taken {
-            Ok((section, pfn)) => {
-                let pressure = match tell {
-                    Tell::All => tree.zones.pressure(section.zone(), demand.order),
-                    Tell::Nothing => None,
-                };
-                Ok((section.addr::<PAGE_SIZE>(pfn), pressure))
+        self.in_steps(|tree| {
+            self.ensure_cpu(tree);
+            let node = Node::of_cpu::<P>(P::cpu_id());
+            let filled = match stack {
+                Some(stack) => self.refill(tree, demand, node, stack),
+                None => None,
+            };
+            let taken = match filled {
+                Some(taken) => taken,
+                None => tree.zones.allocate(demand, node),
+            };
+            match taken {
+                Ok((section, pfn)) => {
+                    let pressure = match tell {
+                        Tell::All => tree.zones.pressure(section.zone(), demand.order),
+                        Tell::Nothing => None,
+                    };
+                    Ok((section.addr::<PAGE_SIZE>(pfn), pressure))
+                }
+                Err(_) => Err(tree.arrivals),
             }
-            Err(_) => Err(tree.arrivals),
+        })
+    }
+
+    /// Runs `request` with the lock of the tree. If it fails since much metadata has to be set up first, does a part of that, and runs it
+    /// again with the lock taken anew: as often as there are chunks, at most, unless memory is added meanwhile.
+    #[inline]
+    pub(super) fn in_steps<T, E>(
+        &self,
+        mut request: impl FnMut(&mut Tree<PAGE_SIZE>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        loop {
+            let mut tree = self.tree.0.lock();
+            match request(&mut tree) {
+                Err(_) if tree.zones.advance() => {}
+                result => return result,
+            }
         }
     }
 

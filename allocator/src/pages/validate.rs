@@ -28,6 +28,8 @@ pub enum Fault {
         /// The order.
         order: usize,
     },
+    /// Pages are in use whose metadata was not set up.
+    Frontier,
     /// A page is neither in an allocated nor in a free block, or in both.
     Page,
     /// A block begins where its size does not allow it.
@@ -116,6 +118,9 @@ fn walk<const PAGE_SIZE: usize>(section: SectionRef) -> Result<(), Violation> {
         fault,
         at: section.addr::<PAGE_SIZE>(pfn) as u64,
     };
+    if section.prepared() < frontier {
+        return Err(fail(Fault::Frontier, section.first()));
+    }
     if let Err(order) = section.tree().audit(section.first(), frontier) {
         let order = order.index();
         return Err(fail(Fault::Summary { order }, section.first()));

@@ -1,6 +1,7 @@
 //! The sections of one zone, in lists by their largest block.
 
 use super::frame::{Order, Pfn};
+use super::frontier::Refusal;
 use super::node::{MAX_NODES, Node};
 use super::reclaim::{ReclaimRequest, Urgency, Watermarks};
 use super::request::Demand;
@@ -146,7 +147,7 @@ impl ZoneSections {
     }
 
     /// Takes pages where that is not simply the best section's best block. `within` says that every page of the zone
-    /// is below the demand's limit.
+    /// is below the demand's limit. Of a section where they are far it says only which it is.
     #[cold]
     #[inline(never)]
     pub(super) fn find(
@@ -154,19 +155,23 @@ impl ZoneSections {
         demand: &Demand,
         within: bool,
         node: Node,
-    ) -> Option<(SectionRef, (Pfn, usize))> {
+    ) -> Option<(SectionRef, Option<(Pfn, usize)>)> {
+        let found = |section: SectionRef, taken| match taken {
+            Ok(taken) => Some((section, Some(taken))),
+            Err(Refusal::Far) => Some((section, None)),
+            Err(Refusal::Taken) => None,
+        };
         let lists = &self.nodes[node.index()];
         if within {
             let section = lists
                 .iter()
                 .find(|section| section.completes(demand.need))?;
-            let taken = section.take(demand, demand.order)?;
-            return Some((section, taken));
+            return found(section, section.take(demand, demand.order));
         }
         lists
             .iter()
             .filter(|section| section.first() < demand.limit)
-            .find_map(|section| Some((section, section.take_below(demand)?)))
+            .find_map(|section| found(section, section.take_below(demand)))
     }
 
     /// What the callback is to be told of so few free pages, unless it has been told.

@@ -3,6 +3,7 @@
 use core::ptr::NonNull;
 
 use super::frame::{Blocks, Order, Pfn};
+use super::frontier::Refusal;
 use super::index::SectionIndex;
 use super::node::{MAX_NODES, Node, NodeInfo};
 use super::reclaim::{ReclaimRequest, Watermarks};
@@ -21,6 +22,8 @@ pub(crate) struct Zones<const PAGE_SIZE: usize> {
     oldest: Option<SectionRef>,
     /// How many sections have come.
     added: u32,
+    /// The section that refused the last request because it is far; for its caller to [`advance`](Self::advance).
+    pub(super) far: Option<SectionRef>,
     /// What is freed may go to a CPU's cache above these zones.
     has_caches: bool,
     /// Pages that hold the allocator's own state.
@@ -46,6 +49,7 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
             zones: [ZoneSections::EMPTY; ZONES],
             oldest: None,
             added: 0,
+            far: None,
             internal: 0,
             node_count: 1,
             nodes: [NodeInfo::NONE; MAX_NODES],
@@ -95,7 +99,28 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         self.zones[zone.index()].reserve[highest.index()]
     }
 
-    /// Takes exactly `count` pages at `first`.
+    /// Sets up a part of the metadata for which the last call failed, if it did so because there was too much of it to be set up at
+    /// once; says whether it did, so that the caller tries again.
+    ///
+    /// Between the two calls, a lock may be free.
+    #[inline]
+    #[must_use]
+    pub(crate) fn advance(&mut self) -> bool {
+        self.far
+            .take()
+            .inspect(|section| section.advance())
+            .is_some()
+    }
+
+    /// What a refusal of `section` means; notes what [`advance`](Self::advance) needs to know.
+    fn refused(&mut self, section: SectionRef, refusal: Refusal) -> AllocError {
+        if refusal == Refusal::Far {
+            self.far = Some(section);
+        }
+        AllocError::NoMemory
+    }
+
+    /// Takes exactly `count` pages at `first`. After an error, [`advance`](Self::advance) knows whether to try again.
     pub(crate) fn allocate_at(
         &mut self,
         section: SectionRef,
@@ -105,7 +130,9 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         if section.limit().since(first) < count {
             return Err(AllocError::NoMemory);
         }
-        section.take_at(first, first.add(count))?;
+        section
+            .take_at(first, first.add(count))
+            .map_err(|refusal| self.refused(section, refusal))?;
         self.zones[section.zone().index()].debit(section, count);
         Ok(())
     }
@@ -142,7 +169,8 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         Ok(())
     }
 
-    /// Makes the `pages` pages that are allocated at `pfn` so many `more`, if those behind them are free.
+    /// Makes the `pages` pages that are allocated at `pfn` so many `more`, if those behind them are free. After an error,
+    /// [`advance`](Self::advance) knows whether to try again.
     pub(crate) fn grow(
         &mut self,
         section: SectionRef,
@@ -150,13 +178,15 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         pages: usize,
         more: usize,
     ) -> AllocResult {
-        let sections = &mut self.zones[section.zone().index()];
+        let sections = &self.zones[section.zone().index()];
         let reserve = sections.reserve[Zone::Normal.index()];
         if more > sections.free.saturating_sub(reserve) {
             return Err(AllocError::NoMemory);
         }
-        section.grow(pfn, pages, more)?;
-        sections.debit(section, more);
+        section
+            .grow(pfn, pages, more)
+            .map_err(|refusal| self.refused(section, refusal))?;
+        self.zones[section.zone().index()].debit(section, more);
         Ok(())
     }
 
@@ -196,7 +226,7 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         };
         let oldest = self.oldest.filter(|section| !section.closing.get());
         let taken = oldest.and_then(|section| {
-            let (pfn, _) = section.take(&demand, order)?;
+            let (pfn, _) = section.take(&demand, order).ok()?;
             self.zones[section.zone().index()].debit(section, demand.count);
             Some((section, pfn))
         });

@@ -7,6 +7,7 @@ mod conformance;
 mod deadline;
 mod defects;
 mod exhaustion;
+mod far;
 mod interrupts;
 mod low_memory;
 mod memory;

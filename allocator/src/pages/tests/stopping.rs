@@ -1,6 +1,7 @@
 //! A CPU that stops wherever one likes in what it does, and goes on when another one waits.
 
 use core::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::thread;
@@ -40,6 +41,10 @@ impl Stop {
             self.state.store(STOPPED, Ordering::Release);
             self.wait_while(STOPPED);
         }
+    }
+
+    fn done(&self) {
+        self.state.store(DONE, Ordering::Release);
     }
 
     /// Lets the CPU go on to its end.
@@ -116,8 +121,12 @@ fn beside<R>(at: usize, other: impl FnOnce() + Send, own: impl FnOnce() -> R) ->
         scope.spawn(|| {
             Cpu::set(1);
             STOPS.set(Some(Arc::clone(&stop)));
-            other();
-            stop.state.store(DONE, Ordering::Release);
+            // Where it fails, too: else it would be waited for.
+            let result = catch_unwind(AssertUnwindSafe(other));
+            stop.done();
+            if let Err(failure) = result {
+                resume_unwind(failure);
+            }
         });
         stop.wait_while(RUNNING);
         let result = stop.is(STOPPED).then(|| {
