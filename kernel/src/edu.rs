@@ -11,7 +11,7 @@ use spin::Once;
 use spin::mutex::SpinMutex;
 use x86_64::instructions::interrupts;
 
-use crate::arch::{apic, percpu, timer, traps};
+use crate::arch::{apic, halt, percpu, timer, traps};
 use crate::pci::{self, Function, Registers};
 
 const VENDOR: u16 = 0x1234;
@@ -276,7 +276,6 @@ fn sleep_until(done: impl Fn() -> bool) -> bool {
     let ticks = || own.ticks.load(Ordering::Relaxed);
     let last = ticks() + u64::from(DEADLINE) * u64::from(timer::DEFAULT_RATE) / 1000;
     loop {
-        // An interrupt between the question and the halt would be slept through.
         interrupts::disable();
         if done() {
             interrupts::enable();
@@ -286,7 +285,7 @@ fn sleep_until(done: impl Fn() -> bool) -> bool {
             interrupts::enable();
             return false;
         }
-        interrupts::enable_and_hlt();
+        halt::until_interrupt();
     }
 }
 

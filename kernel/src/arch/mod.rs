@@ -4,6 +4,7 @@ pub(crate) mod apic;
 pub(crate) mod clock;
 pub(crate) mod cpu;
 pub(crate) mod descriptors;
+pub(crate) mod halt;
 pub(crate) mod image;
 pub(crate) mod masked;
 pub(crate) mod percpu;

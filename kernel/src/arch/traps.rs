@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use x86_64::VirtAddr;
 use x86_64::registers::control::Cr2;
 
-use super::{apic, probe, shootdown, step, timer, work};
+use super::{apic, halt, probe, shootdown, step, timer, work};
 use crate::failure;
 
 /// Bytes between two entry stubs.
@@ -231,6 +231,7 @@ extern "C" fn trap_handler(frame: &mut TrapFrame) {
             if !shootdown::answer() {
                 SPURIOUS.fetch_add(1, Ordering::Relaxed);
             }
+            halt::step_over(frame);
         }
         DEBUG if step::handle(frame) => {}
         PAGE_FAULT if probe::mend(frame) => {}

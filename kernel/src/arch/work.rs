@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use x86_64::instructions::interrupts;
 
 use super::apic;
+use super::halt;
 use super::percpu::{self, Cpu, MAX_CPUS};
 
 /// What a CPU is asked to do. Lives on the asker's stack until it is done.
@@ -129,9 +130,7 @@ pub(super) fn idle() -> ! {
     loop {
         interrupts::disable();
         if WORK.0[id].load(Ordering::Acquire).is_null() {
-            // An interrupt between the two takes effect after `hlt`, so no wake-up is lost; behind a
-            // non-maskable one it may be, until the next tick.
-            interrupts::enable_and_hlt();
+            halt::until_interrupt();
         } else {
             interrupts::enable();
             WORK.take(id);

@@ -4,6 +4,7 @@ use core::arch::asm;
 use core::sync::atomic::Ordering;
 
 use twinframe_boot::PAGE_SIZE;
+use x86_64::instructions::interrupts;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
 
 use crate::arch::{image, stack, translate, traps};
@@ -72,6 +73,15 @@ kernel_tests! { "boot", Test:
         let guard = stack::guard(&stack::bounds());
         assert_eq!(guard.end - guard.start, PAGE_SIZE);
         assert_eq!(translate::walk(guard.start), None);
+    }
+
+    /// A non-maskable interrupt may come between the question whether there is something to do and the sleep.
+    fn sleep_ends_with_a_non_maskable_interrupt() on [smp1] {
+        interrupts::without_interrupts(|| {
+            // SAFETY: the handler returns and leaves all as it was. On the only CPU there is no other one of these, which would
+            // use the same stack. Without its help the CPU would sleep for ever.
+            unsafe { asm!("int 2", "hlt") };
+        });
     }
 
     /// A trap that returns leaves every register as it was, SSE state included.
