@@ -142,11 +142,22 @@ impl fmt::Display for Failed {
     }
 }
 
-/// The machine's device. Looked for once.
+/// Looks for the device, and enables it. Called before other CPUs run (see [`Function::enable`]).
+pub(crate) fn init() {
+    assert_eq!(
+        percpu::online(),
+        1,
+        "CPUs that the device is enabled beside"
+    );
+    EDU.call_once(|| Edu::open().map(SpinMutex::new));
+}
+
+/// The machine's device; none before [`init`].
 pub(crate) fn get() -> Result<&'static SpinMutex<Edu>, NoEdu> {
-    EDU.call_once(|| Edu::open().map(SpinMutex::new))
-        .as_ref()
-        .map_err(|why| *why)
+    match EDU.get() {
+        Some(found) => found.as_ref().map_err(|why| *why),
+        None => Err(NoEdu::Absent),
+    }
 }
 
 impl Edu {

@@ -103,6 +103,7 @@ fn start(info: &'static mut BootInfo) -> ! {
     let cpus = firmware::read(acpi);
     memory::add_reclaimable();
     pci::init();
+    edu::init();
     smp::start_all(cpus.into_iter(), smp::PATIENCE);
     println!("CPUs online: {}", percpu::online());
     // By a clock that begins when the machine is switched on, and can be read only now.

@@ -30,7 +30,7 @@ pub(crate) struct Function {
 static FUNCTIONS: Once<Vec<Function>> = Once::new();
 
 /// Finds the devices, and lists them in the log. Called before other CPUs run: to measure a range, its
-/// device is taken out of the address space and put back, and QEMU (7.2) may then lose what another
+/// device is taken out of the address space and put back, and when an address space changes, QEMU (7.2) may lose what another
 /// CPU writes to *its* registers. If that is the end of an interrupt, its local APIC delivers no more.
 pub(crate) fn init() {
     assert_eq!(percpu::online(), 1, "CPUs that ranges are measured beside");
@@ -108,7 +108,8 @@ impl Function {
         }
     }
 
-    /// Lets it answer at its addresses and access memory.
+    /// Lets it answer at its addresses and access memory. That changes address spaces: so it is for the time before other CPUs
+    /// run, as [`init`] is.
     pub(crate) fn enable(&self) {
         PciHeader::new(self.address).update_command(Ports, |command| {
             command | CommandRegister::MEMORY_ENABLE | CommandRegister::BUS_MASTER_ENABLE
