@@ -13,7 +13,6 @@ mod options;
 mod pages;
 mod peers;
 mod platform;
-mod random;
 mod report;
 mod series;
 mod svg;

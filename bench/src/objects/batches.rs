@@ -2,10 +2,11 @@
 
 use std::hint::black_box;
 
+use fastrand::Rng;
+
 use super::subjects::{Objects, Subjects, on_one_cpu};
 use super::{SIZES, layout};
 use crate::harness::{Runner, Subject, time};
-use crate::random::Random;
 use crate::report::Unit;
 use crate::target::Target;
 
@@ -25,12 +26,7 @@ impl Order {
         match self {
             Self::Fifo => {}
             Self::Lifo => indices.reverse(),
-            Self::Random => {
-                let mut random = Random::new(2);
-                for i in (1..COUNT).rev() {
-                    indices.swap(i, random.below(i + 1));
-                }
-            }
+            Self::Random => Rng::with_seed(2).shuffle(&mut indices),
         }
         indices
     }

@@ -2,6 +2,8 @@
 
 use std::ptr::null_mut;
 
+use fastrand::Rng;
+
 use super::heaps::{Alone, BuddySystem, LinkedList, Rlsf, Talc};
 use super::layout;
 #[cfg(feature = "mallocs")]
@@ -10,7 +12,6 @@ use super::mixed::any_size;
 use super::subjects::{BuddySlab, Libc, Objects, Ours};
 use crate::harness::Runner;
 use crate::memory::Memory;
-use crate::random::Random;
 use crate::report::Unit;
 use crate::target::Target;
 
@@ -155,7 +156,7 @@ struct Live<S> {
 
 impl<S: Objects> Live<S> {
     fn new(sizes: &str, new: impl FnOnce() -> S) -> Self {
-        let mut random = Random::new(6);
+        let mut random = Rng::with_seed(6);
         let mut asked = 0;
         // Written, so that it is in memory before.
         let mut live = Vec::new();
@@ -192,11 +193,8 @@ impl<S: Objects> Live<S> {
 
     /// Frees nine tenths at random. What is then held is in pages that have no other use until more is freed.
     fn after(&mut self) -> f64 {
-        let mut random = Random::new(7);
+        Rng::with_seed(7).shuffle(&mut self.live);
         let count = self.live.len();
-        for i in (1..count).rev() {
-            self.live.swap(i, random.below(i + 1));
-        }
         let (freed, rest) = self.live.split_at(count - count / 10);
         for (object, size) in freed {
             // SAFETY: allocated with that layout.

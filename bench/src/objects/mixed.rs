@@ -2,10 +2,11 @@
 
 use std::sync::Mutex;
 
+use fastrand::Rng;
+
 use super::layout;
 use super::subjects::{Objects, Subjects, on_cpus, on_one_cpu};
 use crate::harness::{Runner, Subject, time};
-use crate::random::Random;
 use crate::report::Unit;
 use crate::series::Series;
 use crate::target::Target;
@@ -33,9 +34,9 @@ pub(super) fn run(runner: &mut Runner, subjects: &Subjects) {
 }
 
 /// From 8 to 2048 bytes, each power of two as often as the next.
-pub(super) fn any_size(random: &mut Random) -> usize {
-    let top = 8 << random.below(9);
-    top - random.below(top / 2)
+pub(super) fn any_size(random: &mut Rng) -> usize {
+    let top = 8 << random.usize(..9);
+    top - random.usize(..top / 2)
 }
 
 /// Objects that are live, and which of them are replaced by what.
@@ -54,8 +55,8 @@ unsafe impl Send for Work {}
 
 impl Work {
     fn new<S: Objects>(objects: &S, seed: u64) -> Self {
-        let mut random = Random::new(seed);
-        let mut step = || (any_size(&mut random), random.below(LIVE));
+        let mut random = Rng::with_seed(seed);
+        let mut step = || (any_size(&mut random), random.usize(..LIVE));
         let live = (0..LIVE).map(|_| Live::new(objects, step().0)).collect();
         let steps = (0..STEPS).map(|_| step()).collect();
         Self { live, steps }

@@ -4,6 +4,8 @@ use std::alloc::Layout;
 use std::cell::RefCell;
 use std::ptr::null_mut;
 
+use fastrand::Rng;
+
 use super::heaps::{Alone, Rlsf, Talc};
 use super::layout;
 #[cfg(feature = "mallocs")]
@@ -11,7 +13,6 @@ use super::mallocs::{Jemalloc, Mimalloc, Snmalloc};
 use super::subjects::{BuddySlab, Libc, Objects, Ours};
 use crate::harness::{Runner, Subject, time};
 use crate::memory::{Discard, Memory};
-use crate::random::Random;
 use crate::report::Unit;
 use crate::series::Series;
 use crate::target::Target;
@@ -90,10 +91,10 @@ fn replace<S: Objects>(objects: S, memory: Option<Discard>, live: usize) -> Subj
         all,
         _memory: memory,
     };
-    let mut random = Random::new(8);
+    let mut random = Rng::with_seed(8);
     Subject::new(S::NAME, move || {
         let Live { objects, all, .. } = &mut live;
-        let steps: Vec<usize> = (0..STEPS).map(|_| random.below(all.len())).collect();
+        let steps: Vec<usize> = (0..STEPS).map(|_| random.usize(..all.len())).collect();
         time(STEPS, || {
             for group in steps.chunks(GROUP) {
                 for index in group {

@@ -4,11 +4,12 @@ use std::cell::Cell;
 use std::hint::black_box;
 use std::rc::Rc;
 
+use fastrand::Rng;
+
 use super::subjects::{Harness, Locked, Pages, PeerBuddySlab, PeerBuddySystem, Shared, Single};
 use super::{MIB, PAGE};
 use crate::harness::{Runner, Subject, time};
 use crate::memory::Memory;
-use crate::random::Random;
 use crate::report::Unit;
 use crate::target::Target;
 
@@ -29,10 +30,10 @@ enum Orders {
 }
 
 impl Orders {
-    fn draw(self, random: &mut Random) -> usize {
+    fn draw(self, random: &mut Rng) -> usize {
         match self {
-            Self::Uniform => random.below(10),
-            Self::Small => (random.next().trailing_zeros() as usize).min(9),
+            Self::Uniform => random.usize(..10),
+            Self::Small => (random.u64(..).trailing_zeros() as usize).min(9),
         }
     }
 }
@@ -103,7 +104,7 @@ struct Load<S> {
     limit: usize,
     used: usize,
     live: Vec<(usize, usize)>,
-    random: Random,
+    random: Rng,
     /// Calls that failed.
     refused: usize,
 }
@@ -116,7 +117,7 @@ impl<S: Pages> Load<S> {
             limit: MEMORY / PAGE * percent / 100,
             used: 0,
             live: Vec::with_capacity(MEMORY / PAGE),
-            random: Random::new(seed),
+            random: Rng::with_seed(seed),
             refused: 0,
         }
     }
@@ -134,7 +135,7 @@ impl<S: Pages> Load<S> {
                 }
                 self.refused += 1;
             }
-            let (addr, order) = self.live.swap_remove(self.random.below(self.live.len()));
+            let (addr, order) = self.live.swap_remove(self.random.usize(..self.live.len()));
             self.pages.free(addr, S::size(order));
             self.used -= 1 << order;
         }

@@ -1,10 +1,11 @@
 //! Cost against the amount of memory. Only what is touched of it is there.
 
+use fastrand::Rng;
+
 use super::subjects::{Locked, Pages, PeerBuddySlab, PeerBuddySystem, Shared, Single};
 use super::{MIB, PAGE};
 use crate::harness::{Runner, Subject, time};
 use crate::memory::Memory;
-use crate::random::Random;
 use crate::report::Unit;
 use crate::series::Series;
 use crate::target::Target;
@@ -43,11 +44,11 @@ fn replace<S: Pages + 'static>(mib: usize) -> Subject<'static> {
         .map(|_| pages.alloc(S::size(ORDER)))
         .collect();
     assert!(live.iter().all(|addr| *addr != 0), "too little memory");
-    let mut random = Random::new(9);
+    let mut random = Rng::with_seed(9);
     let discard = memory.discard_at_end();
     Subject::new(S::NAME, move || {
         let _ = &discard;
-        let steps: Vec<usize> = (0..STEPS).map(|_| random.below(live.len())).collect();
+        let steps: Vec<usize> = (0..STEPS).map(|_| random.usize(..live.len())).collect();
         time(STEPS, || {
             for group in steps.chunks(GROUP) {
                 for index in group {
