@@ -127,6 +127,13 @@ pub(crate) fn enable() -> bool {
     true
 }
 
+/// Whether an interrupt can be addressed to the CPU with this id. An xAPIC has eight bits for it and would cut others
+/// down to another CPU's, perhaps this one's; and all ones address every CPU.
+pub(crate) fn reaches(target: u32) -> bool {
+    let everybody = if x2apic() { u32::MAX } else { 0xff };
+    target < everybody
+}
+
 /// This CPU's APIC id.
 pub(crate) fn id() -> u32 {
     let value = read(Register::Id);

@@ -150,6 +150,7 @@ pub(crate) fn start_all(apic_ids: impl Iterator<Item = u32>, patience: u32) {
 enum NotStarted {
     NoMemory(AllocError),
     NoAnswer(u32),
+    OutOfReach,
     TooMany,
 }
 
@@ -158,6 +159,7 @@ impl core::fmt::Display for NotStarted {
         match self {
             Self::NoMemory(error) => write!(f, "its stacks: {error}"),
             Self::TooMany => write!(f, "{MAX_CPUS} CPUs is the most"),
+            Self::OutOfReach => f.write_str("an xAPIC cannot address it"),
             Self::NoAnswer(patience) => write!(f, "no answer within {patience} ms"),
         }
     }
@@ -167,6 +169,9 @@ fn start(apic_id: u32, bridge: &Bridge, patience: u32) -> Result<(), NotStarted>
     let id = percpu::all().count();
     if id == MAX_CPUS {
         return Err(NotStarted::TooMany);
+    }
+    if !apic::reaches(apic_id) {
+        return Err(NotStarted::OutOfReach);
     }
     let stacks = Stacks::for_application_cpu().map_err(NotStarted::NoMemory)?;
     let cpu = Box::into_raw(Box::new(Cpu::new(id)));

@@ -95,6 +95,21 @@ kernel_tests! { "smp", Test:
         assert_eq!(ran.into_inner(), online);
     }
 
+    /// An id that takes more bits than an xAPIC has is nobody's: cut down to eight, it would be this CPU's or
+    /// everybody's.
+    fn ids_that_are_too_long_are_left_out() on [smp1, smp4] {
+        if !apic::present() {
+            return Outcome::Skip("the CPU cannot start others");
+        }
+        let online = percpu::online();
+        let before = smp::left_out();
+        let strangers = [0xff, 0x100, 0x101].map(|low| 0xffff_0000 | low);
+        GHOSTS.fetch_add(strangers.len(), Ordering::Relaxed);
+        smp::start_all(strangers.into_iter(), 20);
+        assert_eq!(smp::left_out(), before + strangers.len());
+        assert_eq!(percpu::online(), online);
+    }
+
     /// Numbers, per-CPU structures and stacks are each CPU's own.
     fn cpus_are_apart() on [smp1, smp4, smp32] {
         let seen: SpinMutex<Vec<_>> = SpinMutex::new(Vec::new());
