@@ -130,6 +130,11 @@ fn add(region: Region, node: usize) {
     }
 }
 
+/// Whether the page where application processors start is memory that the firmware leaves to us.
+pub(crate) fn has_trampoline() -> bool {
+    map().offers(TRAMPOLINE.start)
+}
+
 /// Totals, by zone.
 fn show() {
     let usable: u64 = map().regions(Class::Usable).map(Region::bytes).sum();

@@ -162,6 +162,20 @@ impl<'a> MemoryMap<'a> {
         Without::new(Without::new(Merged::new(wanted), others), reserved).filter_map(Region::inside)
     }
 
+    /// Whether the page at the page-aligned address `start` would be usable if the kernel reserved nothing. To ask
+    /// before it writes to a page that it has reserved at an address of its own choice: that the firmware calls it
+    /// memory is not said by that. Costs O(n).
+    #[must_use]
+    pub fn offers(&self, start: u64) -> bool {
+        let firmware_alone = Self {
+            reservations: &[],
+            ..*self
+        };
+        firmware_alone
+            .regions(Class::Usable)
+            .any(|region| (region.start()..=region.last()).contains(&start))
+    }
+
     /// What became of every firmware entry when pages of `class` were asked for.
     #[must_use]
     pub const fn report(&self, class: Class) -> Report<'a> {

@@ -274,3 +274,21 @@ fn a_wrapping_reservation_keeps_everything_above_and_nothing_below() {
         [Verdict::Added, Verdict::KeptToTop(Class::Reserved)]
     );
 }
+
+#[test]
+fn a_page_is_offered_unless_the_firmware_keeps_part_of_it() {
+    let entry = |start, end, kind| MemoryRegion { start, end, kind };
+    let mut firmware = [
+        entry(0, 0x1_0000, MemoryRegionKind::Usable),
+        entry(0x3800, 0x4800, MemoryRegionKind::UnknownBios(2)),
+    ];
+    let mut reservations = [Reservation {
+        start: 0x1000,
+        end: 0x2000,
+        owner: "test",
+    }];
+    let map = normalise(&mut firmware, &mut reservations);
+    let offered =
+        [0, 0x1000, 0x3000, 0x4000, 0x5000, 0xf000, 0x1_0000].map(|page| map.offers(page));
+    assert_eq!(offered, [true, true, false, false, true, true, false]);
+}

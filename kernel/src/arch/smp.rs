@@ -14,7 +14,7 @@ use super::stack::Stacks;
 use super::trampoline::{self, Start};
 use super::{apic, descriptors, shootdown, timer, translate, work};
 use crate::events::{self, Event};
-use crate::memory::HEAP;
+use crate::memory::{self, HEAP};
 use crate::nodes;
 
 /// How long a CPU may take until it says that it is there, in milliseconds.
@@ -120,10 +120,22 @@ pub(crate) fn left_out() -> usize {
     LEFT_OUT.load(Ordering::Relaxed)
 }
 
+/// Whether this machine has what it takes to start other CPUs.
+pub(crate) fn can_start_others() -> bool {
+    apic::present() && memory::has_trampoline()
+}
+
 /// Starts every CPU of `apic_ids` but this one. Those that do not answer within `patience` milliseconds are logged and
 /// left out.
 pub(crate) fn start_all(apic_ids: impl Iterator<Item = u32>, patience: u32) {
     if !apic::present() {
+        return;
+    }
+    if !memory::has_trampoline() {
+        log::warn!(
+            "the firmware keeps the page at {:#x}, where other CPUs would start: one CPU",
+            trampoline::ADDRESS
+        );
         return;
     }
     let bridge = match Bridge::new() {
