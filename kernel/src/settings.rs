@@ -10,8 +10,12 @@ use spin::mutex::{SpinMutex, SpinMutexGuard};
 use twinframe_boot::cmdline::CommandLine;
 use twinframe_boot::pvh;
 
-/// Longest command line taken from `fw_cfg`.
-const LONGEST: usize = 4096;
+/// Longest command line that is taken: that of Linux on this architecture (its `COMMAND_LINE_SIZE`). One event holds it
+/// whole.
+const LONGEST: usize = 2048;
+
+/// So much of a longer one is kept that it is known to be too long.
+const KEPT: usize = LONGEST + 1;
 
 /// The `fw_cfg` file that stands in for a command line.
 const FW_CFG_FILE: &str = "opt/twinframe/cmdline";
@@ -23,7 +27,7 @@ static SEED: AtomicU64 = AtomicU64::new(DEFAULT_SEED);
 /// 0 while nobody has said how many.
 static MINUTES: AtomicU32 = AtomicU32::new(0);
 
-static TEXT: SpinMutex<[u8; LONGEST]> = SpinMutex::new([0; LONGEST]);
+static TEXT: SpinMutex<[u8; KEPT]> = SpinMutex::new([0; KEPT]);
 static FW_CFG: Once<&[u8]> = Once::new();
 
 /// Where the command line came from.
@@ -71,7 +75,11 @@ fn from_fw_cfg() -> &'static [u8] {
     };
     let text = SpinMutexGuard::leak(TEXT.lock());
     device.read_file_to_buffer(&file, text);
-    text[..file.size().min(LONGEST)].trim_ascii_end()
+    match text.get(..file.size()) {
+        Some(whole) => whole.trim_ascii_end(),
+        // Not trimmed: what is cut off may be more than the end of a line.
+        None => text,
+    }
 }
 
 /// The run's seed.
@@ -104,6 +112,12 @@ pub(crate) fn parse(
     raw: &'static [u8],
     complain: impl FnOnce(core::fmt::Arguments<'_>),
 ) -> Option<Settings> {
+    if raw.len() > LONGEST {
+        complain(format_args!(
+            "command line: longer than {LONGEST} bytes, so it may have been cut off"
+        ));
+        return None;
+    }
     let text = match str::from_utf8(raw) {
         Ok(text) => text,
         Err(error) => {

@@ -34,6 +34,7 @@ pub(crate) fn trials(stage: &Arc<Stage>) -> Vec<Trial> {
             ("runner::reports_lies", lies),
             ("runner::reports_skipped_test", skipped_test),
             ("runner::reports_bad_command_line", bad_command_line),
+            ("runner::reports_long_command_line", long_command_line),
             ("runner::passes_words_by_fw_cfg", words_by_fw_cfg),
             ("runner::sees_power_off_by_acpi", power_off_by_acpi),
             ("runner::reports_damage_under_stress", damage_under_stress),
@@ -237,6 +238,19 @@ fn bad_command_line(stage: &Stage, name: &str) -> Result<(), Failed> {
         boot.is(|outcome| matches!(outcome, Outcome::BadCommandLine(_)))?;
         boot.says(&["the kernel does not understand its command line\n", culprit])?;
         expect(&String::from_utf8_lossy(&boot.run.serial), &[culprit])?;
+    }
+    Ok(())
+}
+
+/// The end of a line that is too long is not there to be read: cut off it would be another seed, and nobody would know.
+fn long_command_line(stage: &Stage, name: &str) -> Result<(), Failed> {
+    let words = format!("suite=boot{:4076} seed=12345", "");
+    for words in [Words::Append(words.clone()), Words::FwCfg(words)] {
+        let machine = Machine::default_machine();
+        let vm = stage.vm(name, machine, &stage.kernel.image, words);
+        let boot = stage.boot(vm, Some(&stage.kernel.symbols), stage.test_time)?;
+        boot.is(|outcome| matches!(outcome, Outcome::BadCommandLine(_)))?;
+        boot.says(&["command line: longer than 2048 bytes"])?;
     }
     Ok(())
 }
