@@ -78,9 +78,13 @@ kernel_tests! { "smp", Test:
         }
         let online = percpu::online();
         let before = (smp::listed(), smp::left_out());
-        let ghosts = [0xf0, 0xf1];
+        // Nobody is there who could be late: where there are more than 240 CPUs, lower ids are theirs.
+        let is_nobodys = |id: &u32| percpu::all().all(|cpu| cpu.apic_id() != *id);
+        let ghosts: Vec<u32> = (0..0xff).rev().filter(is_nobodys).take(2).collect();
+        if ghosts.len() < 2 {
+            return Outcome::Skip("there is a CPU for every id");
+        }
         GHOSTS.fetch_add(ghosts.len(), Ordering::Relaxed);
-        // Nobody is there who could be late.
         smp::start_all(ghosts.into_iter(), 20);
         assert_eq!((smp::listed(), smp::left_out()), (before.0 + 2, before.1 + 2));
         assert_eq!(percpu::online(), online);
