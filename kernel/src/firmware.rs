@@ -121,7 +121,21 @@ pub(crate) fn power_off() {
     }
 }
 
-fn perform(step: &Write) {
+/// The address of a register in the direct map; `None` if it lies beyond, or across words.
+fn reach(phys: u64, width: Width) -> Option<usize> {
+    let bytes = match width {
+        Width::Byte => 1,
+        Width::Word => 2,
+        Width::Double => 4,
+    };
+    let is_inside = phys
+        .checked_add(bytes)
+        .is_some_and(|end| end <= translate::direct_map_end());
+    (is_inside && phys.is_multiple_of(bytes)).then(|| translate::phys_to_virt(phys))
+}
+
+/// Writes to a register, unless it is out of reach.
+pub(crate) fn perform(step: &Write) {
     let old = if step.keep == 0 {
         0
     } else {
@@ -139,10 +153,9 @@ fn perform(step: &Write) {
             Width::Double => unsafe { Port::new(port).write(value) },
         },
         Register::Memory(phys, width) => {
-            if phys + 4 > translate::direct_map_end() {
+            let Some(address) = reach(phys, width) else {
                 return;
-            }
-            let address = translate::phys_to_virt(phys);
+            };
             match width {
                 // SAFETY: a device register in the direct map, named by the firmware for this.
                 Width::Byte => unsafe { (address as *mut u8).write_volatile(low) },
@@ -165,9 +178,10 @@ fn read_register(register: Register) -> u32 {
         Register::Port(port, Width::Word) => unsafe { Port::<u16>::new(port).read() }.into(),
         // SAFETY: as above.
         Register::Port(port, Width::Double) => unsafe { Port::new(port).read() },
-        Register::Memory(phys, _) if phys + 4 > translate::direct_map_end() => 0,
         Register::Memory(phys, width) => {
-            let address = translate::phys_to_virt(phys);
+            let Some(address) = reach(phys, width) else {
+                return 0;
+            };
             match width {
                 // SAFETY: a device register in the direct map, named by the firmware for this.
                 Width::Byte => unsafe { (address as *const u8).read_volatile() }.into(),

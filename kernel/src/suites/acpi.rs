@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use fastrand::Rng;
-use twinframe_boot::acpi::{PhysicalMemory, Tables};
+use twinframe_boot::acpi::{PhysicalMemory, Register, Tables, Width, Write};
 
 use crate::firmware::{self, FirmwareMemory};
 use crate::harness::{Outcome, kernel_tests};
@@ -122,6 +122,18 @@ kernel_tests! { "acpi", Test:
                 copy.damage(&mut random);
             }
             ask(&copy, root);
+        }
+    }
+
+    /// A register that the firmware puts where nothing is mapped is left alone: the kernel is about to end then, and
+    /// nobody would see what became of it.
+    fn registers_out_of_reach_are_left_alone() on [smp1, mem6g, microvm] {
+        for width in [Width::Byte, Width::Word, Width::Double] {
+            for phys in [1 << 52, 1 << 63, u64::MAX - 3, u64::MAX - 2, u64::MAX] {
+                for keep in [0, 1] {
+                    firmware::perform(&Write { register: Register::Memory(phys, width), keep, value: 0 });
+                }
+            }
         }
     }
 }
