@@ -20,6 +20,9 @@ use crate::nodes;
 /// How long a CPU may take until it says that it is there, in milliseconds.
 pub(crate) const PATIENCE: u32 = 500;
 
+/// How long one may take that has begun to run, in milliseconds: only a busy host can keep it.
+const PATIENCE_ON_ITS_WAY: u32 = 10_000;
+
 /// How far the CPU that is being started has come.
 static STAGE: AtomicU32 = AtomicU32::new(0);
 const ASLEEP: u32 = 0;
@@ -204,14 +207,18 @@ fn start(apic_id: u32, bridge: &Bridge, patience: u32) -> Result<(), NotStarted>
     });
     apic::send_init(apic_id);
     timer::wait_ms(10, || false);
+    let is_alive = || STAGE.load(Ordering::Acquire) == ALIVE;
+    let report = |state| {
+        events::emit(&Event::Cpu {
+            id,
+            apic: apic_id,
+            state,
+        });
+    };
     for wait in [2, patience] {
         apic::send_startup(apic_id, trampoline::PAGE);
-        if timer::wait_ms(wait, || STAGE.load(Ordering::Acquire) == ALIVE) {
-            events::emit(&Event::Cpu {
-                id,
-                apic: apic_id,
-                state: "online",
-            });
+        if timer::wait_ms(wait, is_alive) {
+            report("online");
             return Ok(());
         }
     }
@@ -219,13 +226,18 @@ fn start(apic_id: u32, bridge: &Bridge, patience: u32) -> Result<(), NotStarted>
     if trampoline::withdraw(apic_id) {
         // SAFETY: it came from a box, and no CPU ever saw it.
         drop(unsafe { Box::from_raw(cpu) });
+        apic::send_init(apic_id);
+    } else {
+        // It has the ticket. By now it may hold a lock of the heap, or others wait for its answer: reset, it
+        // would keep them waiting for ever.
+        if timer::wait_ms(PATIENCE_ON_ITS_WAY, is_alive) {
+            report("online");
+            return Ok(());
+        }
+        apic::send_init(apic_id);
+        started.online.store(false, Ordering::SeqCst);
     }
-    apic::send_init(apic_id);
-    events::emit(&Event::Cpu {
-        id,
-        apic: apic_id,
-        state: "no-answer",
-    });
+    report("no-answer");
     Err(NotStarted::NoAnswer(patience))
 }
 
