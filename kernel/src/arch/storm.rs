@@ -57,8 +57,8 @@ pub(crate) fn progress() {
     percpu::current().pace.done.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Runs `body` on all CPUs, while `hook` runs in as many timer interrupts of each as it can take. `body`
-/// calls [`progress`] whenever it got something done. Called from the boot CPU's main stack.
+/// Runs `body` on all CPUs, while `hook` runs in as many timer interrupts of each as it can take, and nowhere any more
+/// when this returns. `body` calls [`progress`] whenever it got something done. Called from the boot CPU's main stack.
 pub(crate) fn during(hook: fn(), body: &(dyn Fn(usize) + Sync)) {
     timer::set_hook(Some(hook));
     work::on_all(&|id| {
@@ -71,6 +71,8 @@ pub(crate) fn during(hook: fn(), body: &(dyn Fn(usize) + Sync)) {
         }
     });
     timer::set_hook(None);
+    // A CPU comes to this when it has left the hook that it may have been in.
+    work::on_all(&|_| {});
 }
 
 fn begin(cpu: &Cpu) {

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use spin::mutex::SpinMutex;
 
 use crate::arch::space::Mapped;
-use crate::arch::{apic, percpu, probe, smp, stack, storm, translate, work};
+use crate::arch::{apic, clock, percpu, probe, smp, stack, storm, translate, work};
 use crate::harness::{Outcome, kernel_tests};
 use crate::memory::HEAP;
 use crate::suites::free_pages;
@@ -59,6 +59,19 @@ fn allocate_in_interrupt() {
     {
         assert_eq!(free_pages(page, 1), Ok(()));
     }
+}
+
+/// CPUs in the hook below.
+static DAWDLING: AtomicUsize = AtomicUsize::new(0);
+
+/// Takes its time: a good part of what is between two ticks.
+fn dawdle() {
+    DAWDLING.fetch_add(1, Ordering::Relaxed);
+    let end = clock::ticks() + clock::from_ms(3);
+    while clock::ticks() < end {
+        spin_loop();
+    }
+    DAWDLING.fetch_sub(1, Ordering::Relaxed);
 }
 
 /// CPUs that do not exist, but were started.
@@ -196,6 +209,22 @@ kernel_tests! { "smp", Test:
                 storm::progress();
             }
         });
+    }
+
+    /// When a storm is over, no CPU is in a handler of it any more.
+    fn storms_leave_no_handler_behind() on [smp2, smp4] {
+        if !apic::present() {
+            return Outcome::Skip("the CPU has no timer of its own");
+        }
+        for _ in 0..10 {
+            storm::during(dawdle, &|_| {
+                let end = clock::ticks() + clock::from_ms(10);
+                while clock::ticks() < end {
+                    spin_loop();
+                }
+            });
+            assert_eq!(DAWDLING.load(Ordering::Relaxed), 0);
+        }
     }
 
     /// What one CPU allocates another frees, for every pair of CPUs.

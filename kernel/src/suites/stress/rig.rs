@@ -91,8 +91,6 @@ impl Rig {
             work(&mut Worker::new(&rig, cpu));
         });
         CURRENT.store(ptr::null_mut(), Ordering::Release);
-        // A CPU comes to this when it has left the handler that it may have been in.
-        work::on_all(&|_| {});
         rig.settle();
         let title = rig.title();
         // While the caches are as the stress has left them.
@@ -111,8 +109,8 @@ impl Rig {
 
     /// The rig of the running stress.
     pub(super) fn current() -> Option<&'static Self> {
-        // SAFETY: null, or the rig of `run`, which waits for every CPU to have left its handlers after it
-        // has taken the pointer back.
+        // SAFETY: null, or the rig of `run`, which takes the pointer back when no CPU is in a handler any
+        // more, and none will be.
         unsafe { CURRENT.load(Ordering::Acquire).as_ref() }
     }
 
