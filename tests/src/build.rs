@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::parent;
 use crate::target::Target;
 use crate::{Context, Problem, Result, Workspace, strip};
 
@@ -67,6 +68,7 @@ impl Kernel {
         for name in inherited_from_an_outer_cargo(env::vars_os().map(|(name, _)| name)) {
             cargo.env_remove(name);
         }
+        parent::tie(&mut cargo);
         let status = cargo
             .status()
             .context(format_args!("cannot run {}", cargo.get_program().display()))?;

@@ -8,7 +8,7 @@
 //! 4. [`testlist`]: the tests inside that ELF;
 //! 5. [`machine`], [`command`]: which machine to boot it on, and QEMU's command line for it;
 //! 6. [`claim`]: the folder for its files, for this run alone;
-//! 7. [`qemu`], [`qmp`], [`cpus`]: QEMU as a child that cannot outlive us, and what its CPUs were doing at the end;
+//! 7. [`qemu`], [`qmp`], [`cpus`]: QEMU as a child that cannot outlive us (see [`parent`]), and what its CPUs were doing at the end;
 //! 8. [`events`], [`verdict`]: what the kernel reported, and what that means together with QEMU's exit status;
 //! 9. [`symbols`], [`report`]: the same for people, with functions and lines in place of addresses.
 //!
@@ -22,6 +22,7 @@ pub mod events;
 pub mod install;
 pub mod knobs;
 pub mod machine;
+pub mod parent;
 mod problem;
 pub mod qemu;
 pub mod qmp;

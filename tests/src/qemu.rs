@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use crate::command::{QEMU, Vm};
 use crate::cpus::{Cpu, parse_frame, parse_registers};
+use crate::parent::ties_child;
 use crate::qmp::{self, Message};
 use crate::serial_log::SerialLog;
 use crate::{Context, Problem, Result};
@@ -300,17 +301,9 @@ impl Session {
 
 /// Ties the child to us: it dies with the thread that starts it, and inherits its end of the control socket.
 fn in_child_before_exec(command: &mut Command, inherited: UnixStream) {
-    #[cfg(target_os = "linux")]
-    let us = rustix::process::getpid();
+    let tie = ties_child();
     let prepare = move || {
-        #[cfg(target_os = "linux")]
-        {
-            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-            // We may have died before that call: then nobody is left to tell.
-            if rustix::process::getppid() != Some(us) {
-                return Err(io::ErrorKind::Interrupted.into());
-            }
-        }
+        tie()?;
         rustix::io::fcntl_setfd(inherited.as_fd(), rustix::io::FdFlags::empty())?;
         Ok(())
     };

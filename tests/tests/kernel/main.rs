@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::Arguments;
-use twinframe_tests::{Result, install};
+use twinframe_tests::{Result, install, parent};
 
 use stage::Stage;
 
@@ -34,6 +34,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode> {
+    parent::tie_if_asked();
     let arguments = Arguments::from_args();
     if !arguments.list {
         install::require()?;

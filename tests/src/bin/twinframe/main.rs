@@ -110,8 +110,10 @@ fn knobs(options: &mut lexopt::Parser) -> Result<Knobs> {
     })
 }
 
+/// What is no text is no value of any knob; so it is refused as what it looks like.
 fn from_environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+    let value = std::env::var_os(name)?;
+    Some(value.to_string_lossy().into_owned())
 }
 
 fn rest(options: &mut lexopt::Parser) -> Result<Vec<OsString>> {

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::time::Instant;
 
-use twinframe_tests::{Context, Problem, Result, Workspace};
+use twinframe_tests::{Context, Problem, Result, Workspace, parent};
 
 use crate::screen::say;
 
@@ -98,6 +98,8 @@ fn cargo(workspace: &Workspace) -> Command {
 
 /// Runs cargo, shows what it prints, and adds it up.
 fn follow(mut cargo: Command, sum: &mut Sum) -> Result<ExitStatus> {
+    // What is left of the tests, and QEMU, ends when this is told to end.
+    parent::tie(&mut cargo);
     let mut cargo = cargo
         .stdout(Stdio::piped())
         .spawn()
