@@ -13,7 +13,7 @@ use lexopt::ValueExt;
 use twinframe_tests::build::{Kernel, Profile};
 use twinframe_tests::knobs::{Knobs, NAMES};
 use twinframe_tests::target::Target;
-use twinframe_tests::{Problem, Result, Workspace, install};
+use twinframe_tests::{Problem, Result, Workspace, install, parent};
 
 use crate::screen::say;
 
@@ -42,6 +42,7 @@ fn main() -> ExitCode {
 }
 
 fn dispatch() -> Result<ExitCode> {
+    parent::tie_if_asked();
     let workspace = Workspace::find();
     let mut options = lexopt::Parser::from_env();
     let command = match options.next().map_err(misuse)? {
