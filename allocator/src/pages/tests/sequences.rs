@@ -58,7 +58,7 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     let count = prop_oneof![4 => 1usize..9, 2 => 1usize..100, 1 => 1usize..3000];
     prop_oneof![
-        8 => (count, prop_oneof![4 => Just(0), 1 => 12u32..22], 0usize..LIMITS.len(), any::<bool>())
+        8 => (count, prop_oneof![4 => Just(0), 1 => 12u32..27], 0usize..LIMITS.len(), any::<bool>())
             .prop_map(|(count, align, limit, exact)| Op::Alloc { count, align, limit, exact }),
         1 => (any::<usize>(), any::<usize>(), 1usize..40)
             .prop_map(|(section, page, count)| Op::AllocAt { section, page, count }),
@@ -98,15 +98,15 @@ const REGIONS: [(usize, usize, u64); 6] = [
     (MIB, 600 * KIB, (16 << 20) - 0x4_0000),
     // Crosses from DMA32 to Normal, ends unaligned.
     (2 * MIB + 0x20, MIB - 0x2020, (4 << 30) - 0x8_0000 + 0x20),
-    // More than two chunks, so that most of it is untouched at first.
-    (16 * MIB, 40 * MIB, 5 << 30),
+    // More than six chunks, so that most of it is untouched at first, and some of it far.
+    (16 * MIB, 104 * MIB, 5 << 30),
     // Only blocks up to 8 pages are aligned virtually.
     (4 * MIB, 512 * KIB, (6 << 30) + 0x8000),
     (5 * MIB, 8 * KIB, 7 << 30),
 ];
 
 fn run(mut pages: impl Subject, ops: Vec<Op>) {
-    let memory = Memory::new(64 * MIB);
+    let memory = Memory::new(128 * MIB);
     let mut model = Model::default();
     // The first region is the one that a CPU's caches are put into.
     for region in [0, 3] {
@@ -344,7 +344,7 @@ proptest! {
 
 #[test]
 fn the_regions_of_the_model_reach_every_zone() {
-    let memory = Memory::new(64 * MIB);
+    let memory = Memory::new(128 * MIB);
     let mut pages = BuddyAllocator::<PAGE>::new();
     for region in 0..REGIONS.len() {
         add(&mut pages, &memory, region);
