@@ -196,7 +196,8 @@ fn turns_in(share: Duration, mut turn: impl FnMut() -> Duration) -> usize {
     usize::try_from(turns).map_or(TURNS.1, |turns| turns.clamp(TURNS.0, TURNS.1))
 }
 
-fn median(mut samples: Vec<f64>) -> Option<f64> {
+/// The middle one; `None` of none.
+pub(crate) fn median(mut samples: Vec<f64>) -> Option<f64> {
     samples.sort_by(f64::total_cmp);
     samples.get(samples.len() / 2).copied()
 }
