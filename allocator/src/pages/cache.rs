@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering}
 
 use super::cut::cut;
 use super::entry::{Entry, cached};
+use super::frame::Order;
 use super::held::Held;
 use super::lane::{Bank, LANES, Lane, blank};
 use super::share::Share;
@@ -359,13 +360,29 @@ impl Vacant {
         entries_between(self.base, self.next)
     }
 
-    /// Puts an entry below those that are there; there is room.
+    /// Puts `count` blocks of `order` that follow each other, from `first` on, below those that are there; there is room. They
+    /// get the state that they have in a cache.
+    ///
+    /// # Safety
+    ///
+    /// They lie in one section, below its frontier.
     #[inline]
-    pub(super) fn put(&mut self, _held: &mut Held, entry: Entry) {
-        debug_assert_ne!(self.len(), 0);
-        // SAFETY: there is room.
-        self.next = unsafe { self.next.sub(1) };
-        // SAFETY: what is at or above a base and below an end is the lock holder's.
-        unsafe { self.next.write(entry) };
+    pub(super) unsafe fn put_many<const PAGE_SIZE: usize>(
+        &mut self,
+        _held: &mut Held,
+        first: Entry,
+        order: Order,
+        count: usize,
+    ) {
+        debug_assert!(count <= self.len());
+        for n in 0..count {
+            // SAFETY: passed on to the caller.
+            let entry = unsafe { first.behind::<PAGE_SIZE>(order, n) };
+            entry.set(cached(order));
+            // SAFETY: there is room.
+            self.next = unsafe { self.next.sub(1) };
+            // SAFETY: what is at or above a base and below an end is the lock holder's.
+            unsafe { self.next.write(entry) };
+        }
     }
 }

@@ -41,6 +41,26 @@ impl Entry {
         self.state().load(Ordering::Relaxed) == cached(order).to_byte()
     }
 
+    /// Gives a block that is nobody's yet a state.
+    #[inline]
+    pub(super) fn set(&self, state: PageState) {
+        self.state().store(state.to_byte(), Ordering::Relaxed);
+    }
+
+    /// The entry of the `n`-th block of `order` behind this one.
+    ///
+    /// # Safety
+    ///
+    /// That block lies in the same section, below its frontier.
+    #[inline]
+    pub(super) unsafe fn behind<const PAGE_SIZE: usize>(&self, order: Order, n: usize) -> Self {
+        Self {
+            addr: self.addr + ((n * PAGE_SIZE) << order.log2()),
+            // SAFETY: a section has a byte for each of its pages, in order.
+            state: unsafe { self.state.add(n << order.log2()) },
+        }
+    }
+
     /// Gives a block in one state another one; says whether it was in that one.
     #[inline]
     pub(super) fn exchange(&self, from: PageState, to: PageState) -> bool {

@@ -108,52 +108,44 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         entries: impl Iterator<Item = Entry>,
         order: Order,
     ) {
-        let mut run: Option<(SectionRef, Pfn, Pfn)> = None;
+        let bytes = PAGE_SIZE << order.log2();
+        let mut run: Option<Run> = None;
         for entry in entries {
             tree.arrivals += 1;
-            let Some((section, pfn)) = self.take_back(tree, &entry, order) else {
+            if !entry.exchange(cached(order), PageState::NOTHING) {
+                // Reported by whoever asks: not with the lock held.
+                self.count_corrupted();
                 continue;
-            };
-            let end = pfn.add(order.pages());
-            run = match run {
-                Some((same, first, limit)) if same == section && pfn == limit => {
-                    Some((section, first, end))
-                }
-                Some((same, first, limit)) if same == section && end == first => {
-                    Some((section, pfn, limit))
-                }
-                done => {
-                    if let Some((section, first, limit)) = done {
-                        tree.zones.free_cached(section, first, limit, order);
-                    }
-                    Some((section, pfn, end))
-                }
-            };
+            }
+            if run
+                .as_mut()
+                .is_some_and(|run| run.take_in(entry.addr, bytes))
+            {
+                continue;
+            }
+            let next = self.begin_run(tree, entry.addr, bytes);
+            if let Some(done) = core::mem::replace(&mut run, next) {
+                done.free(tree, order);
+            }
         }
-        if let Some((section, first, limit)) = run {
-            tree.zones.free_cached(section, first, limit, order);
+        if let Some(done) = run {
+            done.free(tree, order);
         }
     }
 
-    /// The place of a block that was in a cache, which is in none now.
+    /// A run of one block that was in a cache.
     #[inline]
-    fn take_back(
-        &self,
-        tree: &mut Tree<PAGE_SIZE>,
-        entry: &Entry,
-        order: Order,
-    ) -> Option<(SectionRef, Pfn)> {
-        match self.locate(tree, entry.addr) {
-            Ok((section, pfn)) if entry.exchange(cached(order), PageState::NOTHING) => {
-                tree.recent = Some(section);
-                Some((section, pfn))
-            }
-            // Reported by whoever asks: not with the lock held.
-            _ => {
-                self.count_corrupted();
-                None
-            }
-        }
+    fn begin_run(&self, tree: &mut Tree<PAGE_SIZE>, addr: usize, bytes: usize) -> Option<Run> {
+        let Ok((section, _)) = self.locate(tree, addr) else {
+            self.count_corrupted();
+            return None;
+        };
+        tree.recent = Some(section);
+        Some(Run {
+            section,
+            start: addr,
+            end: addr + bytes,
+        })
     }
 
     /// Takes a block and fills this CPU's empty stack, if it may have something.
@@ -219,16 +211,18 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         let order = demand.order;
         let mut first = None;
         let mut wanted = room.len() + 1;
-        let mut put = |section: SectionRef, pfn: Pfn, pages: usize| {
-            for page in (0..pages).step_by(order.pages()) {
-                let pfn = pfn.add(page);
-                if first.is_none() {
-                    section.set_state(pfn, allocated(order));
-                    first = Some((section, pfn));
-                } else {
-                    section.set_state(pfn, cached(order));
-                    room.put(held, entry::<PAGE_SIZE>(section, pfn));
-                }
+        let mut put = |section: SectionRef, mut pfn: Pfn, pages: usize| {
+            let mut blocks = pages >> order.log2();
+            if first.is_none() {
+                section.set_state(pfn, allocated(order));
+                first = Some((section, pfn));
+                pfn = pfn.add(order.pages());
+                blocks -= 1;
+            }
+            if blocks != 0 {
+                let next = entry::<PAGE_SIZE>(section, pfn);
+                // SAFETY: these blocks are the section's.
+                unsafe { room.put_many::<PAGE_SIZE>(held, next, order, blocks) };
             }
         };
         loop {
@@ -246,6 +240,37 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
                 return first.ok_or(AllocError::NoMemory);
             }
         }
+    }
+}
+
+/// Blocks of a section that follow each other, by their addresses.
+struct Run {
+    section: SectionRef,
+    start: usize,
+    end: usize,
+}
+
+impl Run {
+    /// Takes the block of so many bytes in, if it is the one before or behind.
+    #[inline]
+    fn take_in(&mut self, addr: usize, bytes: usize) -> bool {
+        if addr == self.end && addr < self.section.end() {
+            self.end += bytes;
+            return true;
+        }
+        if addr + bytes == self.start && self.section.start() <= addr {
+            self.start = addr;
+            return true;
+        }
+        false
+    }
+
+    /// Gives the pages back, which have no state any more, and were blocks of `order`.
+    #[inline]
+    fn free<const PAGE_SIZE: usize>(self, tree: &mut Tree<PAGE_SIZE>, order: Order) {
+        let first = self.section.pfn::<PAGE_SIZE>(self.start);
+        let limit = first.add((self.end - self.start) / PAGE_SIZE);
+        tree.zones.free_cached(self.section, first, limit, order);
     }
 }
 
