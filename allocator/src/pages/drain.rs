@@ -80,6 +80,8 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         }
         self.drain_own();
         let is_joined = self.shared.passes.join::<P>(&mut patience, |patience| {
+            // Again, for those who wait: handlers may have freed since, while another pass was waited for.
+            self.drain_own();
             self.drain_others(|_| true, patience);
         });
         if !is_joined {

@@ -13,6 +13,7 @@ mod low_memory;
 mod memory;
 mod model;
 mod nodes;
+mod passes;
 mod platform;
 mod reclaim;
 mod refill;
