@@ -38,9 +38,11 @@ unsafe impl<P: Platform, const PAGE_SIZE: usize> GlobalAlloc for GlobalAllocator
         // SAFETY: the caller's duties are the same.
         match unsafe { self.realloc(ptr, layout, new_layout) } {
             Ok(moved) => moved.as_ptr(),
-            Err(AllocError::NoMemory) => null_mut(),
             Err(error) => {
-                report_refused::<P>(ptr, layout, error);
+                // Where it grows, there is no such memory to be had, and nothing was to be freed.
+                if new_size < layout.size() && error != AllocError::NoMemory {
+                    report_refused::<P>(ptr, layout, error);
+                }
                 null_mut()
             }
         }

@@ -192,6 +192,33 @@ fn a_refused_free_without_a_result_is_reported() {
     assert_eq!(REPORTS.take(), [expected]);
 }
 
+/// A size beyond the largest block was reported as a free that was refused.
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn growth_beyond_all_memory_is_no_misuse() {
+    let rig = Rig::new(1 << 20);
+    REPORTS.take();
+    for old in [32, 9000] {
+        let old = layout(old, 8);
+        let ptr = rig.global.alloc(old).expect("enough memory");
+        for new in [1 << 21, 5 << 30, 1 << 62] {
+            // SAFETY: allocated with this layout, and the new size is valid.
+            let moved = unsafe { GlobalAlloc::realloc(&rig.global, ptr.as_ptr(), old, new) };
+            assert!(moved.is_null());
+        }
+        assert_eq!(REPORTS.take(), []);
+        assert_eq!(rig.free(ptr, old), Ok(()));
+    }
+    let large = rig.global.alloc(layout(9000, 8)).expect("enough memory");
+    assert_eq!(rig.free(large, layout(9000, 8)), Ok(()));
+    // SAFETY: that it is free already is the mistake under test: refused.
+    let shrunk =
+        unsafe { GlobalAlloc::realloc(&rig.global, large.as_ptr(), layout(9000, 8), 5000) };
+    assert!(shrunk.is_null());
+    assert_eq!(REPORTS.take().len(), 1);
+    rig.is_recovered();
+}
+
 /// `NoMemory` came with nearly all pages free, because a slab that another context had used up was not
 /// fetched a second time.
 #[test]
