@@ -61,7 +61,7 @@ impl BaseAllocator for BuddyByteAllocator {
         let first = start
             .checked_next_multiple_of(WORD)
             .ok_or(AllocError::InvalidParam)?;
-        if first == 0 || end < first + WORD {
+        if first == 0 || end.checked_sub(first).is_none_or(|left| left < WORD) {
             return Err(AllocError::InvalidParam);
         }
         // SAFETY: passed on to the caller.
