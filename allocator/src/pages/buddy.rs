@@ -64,16 +64,6 @@ impl<const PAGE_SIZE: usize> BuddyAllocator<PAGE_SIZE> {
     /// An allocator without memory.
     #[must_use]
     pub const fn new() -> Self {
-        const {
-            assert!(
-                PAGE_SIZE.is_power_of_two(),
-                "the page size is a power of two"
-            );
-            assert!(
-                PAGE_SIZE >= 1024 && PAGE_SIZE <= 16 << 20,
-                "from 1 KiB to 16 MiB"
-            );
-        }
         Self {
             index: SectionIndex::new(),
             zones: Zones::new(),

@@ -43,7 +43,46 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         Self::make(true)
     }
 
+    /// Addresses become frame numbers by a shift.
+    ///
+    /// ```compile_fail,E0080
+    /// use twinframe::{FrameAllocator, Platform};
+    ///
+    /// struct Machine;
+    ///
+    /// // SAFETY: it is not used.
+    /// unsafe impl Platform for Machine {
+    ///     const MAX_CPUS: usize = 1;
+    ///     type IrqState = ();
+    ///     fn cpu_id() -> usize {
+    ///         0
+    ///     }
+    ///     fn virt_to_phys(virt: usize) -> u64 {
+    ///         virt as u64
+    ///     }
+    ///     fn phys_to_virt(phys: u64) -> usize {
+    ///         phys as usize
+    ///     }
+    ///     fn irq_save() {}
+    ///     unsafe fn irq_restore(_: ()) {}
+    /// }
+    ///
+    /// static FRAMES: FrameAllocator<Machine, 3000> = FrameAllocator::new();
+    /// # fn main() {}
+    /// ```
+    const PAGE_SIZE_IS_USABLE: () = {
+        assert!(
+            PAGE_SIZE.is_power_of_two(),
+            "the page size is a power of two"
+        );
+        assert!(
+            PAGE_SIZE >= 1024 && PAGE_SIZE <= 16 << 20,
+            "from 1 KiB to 16 MiB"
+        );
+    };
+
     const fn make(has_caches: bool) -> Self {
+        () = Self::PAGE_SIZE_IS_USABLE;
         Self {
             has_caches,
             zones: [ZoneSections::EMPTY; ZONES],
