@@ -43,7 +43,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         addr: usize,
         stack: Stack,
     ) -> bool {
-        self.ensure_cpu(tree);
+        self.ensure_cpu(tree, 0);
         self.with_own(|cpu, held| {
             let Some(group) = self.known_group(held, addr) else {
                 return false;

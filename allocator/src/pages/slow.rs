@@ -25,6 +25,9 @@ pub(super) const DRAINS: usize = 8;
 /// The same of one whose caller has more to drain before it tries again.
 const DRAINS_OF_A_TRY: usize = 1;
 
+/// A CPU's caches are made where they take at most one of so many parts of what is free beside what the CPU wants.
+const PARTS: usize = 4;
+
 /// What the callback is to hear of.
 #[derive(Clone, Copy)]
 pub(super) enum Tell {
@@ -186,7 +189,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         tell: Tell,
     ) -> Result<(usize, Option<ReclaimRequest>), usize> {
         self.in_steps(|tree| {
-            self.ensure_cpu(tree);
+            self.ensure_cpu(tree, demand.count);
             let node = Node::of_cpu::<P>(P::cpu_id());
             let filled = match stack {
                 Some(stack) => self.refill(tree, demand, node, stack),
@@ -251,22 +254,32 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         Ok(addr)
     }
 
-    /// Gives this CPU its caches, if it has none yet and there is memory.
+    /// Gives this CPU its caches, if it has none yet, and so much is free that its call will get the pages that it wants.
     #[inline]
-    pub(super) fn ensure_cpu(&self, tree: &mut Tree<PAGE_SIZE>) {
+    pub(super) fn ensure_cpu(&self, tree: &mut Tree<PAGE_SIZE>, wanted: usize) {
         // Interrupts are masked by the lock of the tree, so this CPU is pinned.
         if self.shared.cpus.own::<P>().is_none() && self.shared.index.len() != 0 {
-            self.make_cpu(tree);
+            self.make_cpu(tree, wanted);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn make_cpu(&self, tree: &mut Tree<PAGE_SIZE>) {
+    fn make_cpu(&self, tree: &mut Tree<PAGE_SIZE>, wanted: usize) {
         let cpu = P::cpu_id();
         assert!(cpu < P::MAX_CPUS, "cpu_id is beyond MAX_CPUS");
-        if self.shared.cpus.lacks_far(P::MAX_CPUS) {
-            let bytes = CpuTable::<CpuPages>::far_bytes(P::MAX_CPUS);
+        let lacks_far = self.shared.cpus.lacks_far(P::MAX_CPUS);
+        let bytes = CpuTable::<CpuPages>::far_bytes(P::MAX_CPUS);
+        let far = if lacks_far {
+            bytes.div_ceil(PAGE_SIZE)
+        } else {
+            0
+        };
+        let pages = far + size_of::<CpuPages>().div_ceil(PAGE_SIZE);
+        if tree.zones.total_free() < wanted + PARTS * pages {
+            return;
+        }
+        if lacks_far {
             let Some(memory) = internal::<PAGE_SIZE>(&mut tree.zones, bytes) else {
                 return;
             };

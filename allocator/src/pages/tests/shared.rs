@@ -47,6 +47,25 @@ pub(super) fn take_all(frames: &Shared) -> Vec<usize> {
     core::iter::from_fn(|| frames.alloc_pages(1, 0).ok()).collect()
 }
 
+/// The state of a CPU took what its first call was to get.
+#[test]
+fn a_cpu_that_calls_for_the_first_time_gets_the_last_pages() {
+    for last in [1, 2, 4] {
+        let memory = Memory::new(2 * MIB);
+        let frames = shared(&memory, GIB);
+        let mut all = take_all(&frames);
+        let managed = frames.total_pages();
+        all.sort_unstable();
+        let block = all.iter().position(|addr| addr % (last * PAGE) == 0);
+        let block: Vec<_> = all.drain(block.unwrap()..).take(last).collect();
+        block.iter().for_each(|addr| free(&frames, *addr, 1));
+        frames.drain_all();
+        let taken = on(1, || frames.alloc_pages(last, 0));
+        assert_eq!(taken, Ok(block[0]), "{last}");
+        assert_eq!(frames.total_pages(), managed);
+    }
+}
+
 #[test]
 fn the_allocators_own_state_takes_whole_pages_and_no_more() {
     let memory = Memory::new(16 * MIB);
