@@ -1,6 +1,6 @@
 //! Asking the callback for memory, and telling it what it is to know.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::reclaim::ReclaimRequest;
 use super::request::{Demand, PageRequest};
@@ -87,26 +87,30 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
         };
         // It stays on its CPU: who allocates in there is known by that.
         let _pinned = Pinned::<P>::new();
-        let (cpu, stranger) = (P::cpu_id(), &self.shared.reclaiming);
+        let (cpu, strangers) = (P::cpu_id(), &self.shared.reclaiming);
         // A CPU that had no caches at first may get some in there.
-        if stranger.load(Ordering::Relaxed) == cpu + 1 {
+        let is_in_there = |place: &AtomicUsize| place.load(Ordering::Relaxed) == cpu + 1;
+        if strangers.iter().any(is_in_there) {
             return 0;
         }
-        let own = self.shared.cpus.get(cpu);
-        let is_entered = match own {
-            Some(own) => !own.reclaiming.swap(true, Ordering::Acquire),
-            None => stranger
+        if let Some(own) = self.shared.cpus.get(cpu) {
+            if own.reclaiming.swap(true, Ordering::Acquire) {
+                return 0;
+            }
+            let freed = reclaim(request);
+            own.reclaiming.store(false, Ordering::Release);
+            return freed;
+        }
+        let take = |place: &&AtomicUsize| {
+            place
                 .compare_exchange(0, cpu + 1, Ordering::Acquire, Ordering::Relaxed)
-                .is_ok(),
+                .is_ok()
         };
-        if !is_entered {
+        let Some(place) = strangers.iter().find(take) else {
             return 0;
-        }
+        };
         let freed = reclaim(request);
-        match own {
-            Some(own) => own.reclaiming.store(false, Ordering::Release),
-            None => stranger.store(0, Ordering::Release),
-        }
+        place.store(0, Ordering::Release);
         freed
     }
 

@@ -80,7 +80,8 @@ impl ReclaimRequest {
 ///
 /// It is called with no lock of the allocator held, by the context that allocates: maybe an interrupt handler, and maybe
 /// on several CPUs at once. That is [pinned](crate::Platform::pin) meanwhile, so the callback must not sleep. It may free
-/// and allocate; while it runs, it is not called again on the same CPU, so allocations there do without it.
+/// and allocate; while it runs, it is not called again on the same CPU, so allocations there do without it. (Of CPUs that got no caches, as
+/// memory had run out before they called, eight are asked at once.)
 ///
 /// What it returns counts for [`Urgency::Failing`] only. An allocation that would fail asks up to 64 times, and tries again
 /// after each that was not in vain. Objects that it frees to a [`GlobalAllocator`](crate::GlobalAllocator) serve as well:

@@ -38,6 +38,10 @@ pub struct FrameAllocator<P: Platform, const PAGE_SIZE: usize = 0x1000> {
     pub(super) tree: Line<IrqLock<P, Tree<PAGE_SIZE>>>,
 }
 
+/// How many CPUs without caches may be in the reclaim callback at once. A CPU has none where memory had run out when it first
+/// called.
+const STRANGERS: usize = 8;
+
 /// What is read without the lock.
 #[repr(align(64))]
 pub(super) struct Shared {
@@ -49,8 +53,8 @@ pub(super) struct Shared {
     pub(super) cpus: CpuTable<CpuPages>,
     /// How many contexts on CPUs without caches have pages on their way from a cache to the tree.
     pub(super) strangers: AtomicUsize,
-    /// Which of them is in the reclaim callback: 0 is none, else it is the number of its CPU and 1.
-    pub(super) reclaiming: AtomicUsize,
+    /// Which CPUs without caches are in the reclaim callback: 0 is none, else it is the number of the CPU and 1.
+    pub(super) reclaiming: [AtomicUsize; STRANGERS],
     /// Drains on behalf of allocations that would fail.
     pub(super) passes: Passes,
     /// Blocks in caches whose state was not what it had to be.
@@ -110,7 +114,7 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
                 nodes: AtomicU8::new(0),
                 cpus: CpuTable::new(),
                 strangers: AtomicUsize::new(0),
-                reclaiming: AtomicUsize::new(0),
+                reclaiming: [const { AtomicUsize::new(0) }; STRANGERS],
                 passes: Passes::new(),
                 corrupted: AtomicUsize::new(0),
                 has_objects,

@@ -5,7 +5,9 @@ use std::vec::Vec;
 
 use super::shared::{assert_recovered, free, on, take_all};
 use super::{GIB, Host, MIB, Memory, PAGE};
-use crate::{AllocError, FrameAllocator, PageRequest, ReclaimRequest, Urgency, Watermarks, Zone};
+use crate::{
+    AllocError, FrameAllocator, PageRequest, Platform, ReclaimRequest, Urgency, Watermarks, Zone,
+};
 
 static CALLS: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
 static KEPT: std::sync::Mutex<Vec<usize>> = std::sync::Mutex::new(Vec::new());
@@ -244,4 +246,32 @@ fn the_callback_of_a_cpu_without_caches_is_not_called_by_itself() {
         .drain(..)
         .for_each(|addr| free(&NEW_CPU, addr, 1));
     assert_recovered(&NEW_CPU);
+}
+
+/// Of all CPUs without caches, one was asked at a time: the others failed.
+#[test]
+fn every_cpu_that_has_no_caches_is_asked() {
+    static FRAMES: FrameAllocator<Host> = FrameAllocator::new();
+    std::thread_local! {
+        static LEFT: std::cell::RefCell<Vec<usize>> = const { std::cell::RefCell::new(Vec::new()) };
+    }
+    fn give(request: &ReclaimRequest) -> usize {
+        let cpu = Host::cpu_id();
+        if request.urgency != Urgency::Failing {
+            return 0;
+        }
+        assert_eq!(FRAMES.alloc_pages(1, 0), Err(AllocError::NoMemory));
+        if cpu < 205 {
+            assert!(on(cpu + 1, || FRAMES.alloc_pages(1, 0)).is_ok());
+        }
+        let page = LEFT.with_borrow_mut(Vec::pop).unwrap();
+        free(&FRAMES, page, 1);
+        1
+    }
+    let memory = core::mem::ManuallyDrop::new(Memory::new(MIB));
+    // SAFETY: the memory is never unmapped.
+    unsafe { FRAMES.add_region_at(memory.whole(), GIB) }.unwrap();
+    LEFT.set(on(0, || take_all(&FRAMES)));
+    FRAMES.set_reclaim(Some(give));
+    assert!(on(200, || FRAMES.alloc_pages(1, 0)).is_ok());
 }
