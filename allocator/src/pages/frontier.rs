@@ -1,13 +1,15 @@
 //! How far the metadata of a section has come, and moving on.
 //!
-//! The metadata of a chunk is 22 KiB that have to be cleared. An ordinary block needs one chunk or two. A large block, one
+//! The metadata of a chunk is 22 KiB that have to be cleared (for pages of 4 KiB). An ordinary block needs one chunk or two. A large block, one
 //! aligned to much, and pages at a given address may lie behind any number of chunks, and whoever holds a lock cannot
 //! clear them all. So such a request is refused as [`Far`](Refusal::Far): its caller [advances](Section::advance) by
 //! a chunk, may let go of the lock, and tries again. The pages of those chunks stay untouched ones until a request reaches
 //! them, so that nobody else is tempted to cut the block meanwhile.
 
 use super::frame::{Blocks, Order, Pfn};
-use super::section::{CHUNK, Section};
+use super::section::{CHUNK, Section, SectionRef};
+use super::zones::Zones;
+use crate::AllocError;
 
 /// Chunks whose metadata is set up at once, for a request that needs it: the block of a chunk's size in a section that begins
 /// inside another chunk takes two.
@@ -81,5 +83,28 @@ impl Section {
     pub(super) fn chunk_end(&self, end: Pfn) -> Pfn {
         end.next_block(CHUNK)
             .map_or(self.limit(), |chunk| chunk.min(self.limit()))
+    }
+}
+
+impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
+    /// Sets up a part of the metadata for which the last call failed, if it did so because there was too much of it to be set up at
+    /// once; says whether it did, so that the caller tries again.
+    ///
+    /// Between the two calls, a lock may be free.
+    #[inline]
+    #[must_use]
+    pub(crate) fn advance(&mut self) -> bool {
+        self.far
+            .take()
+            .inspect(|section| section.advance())
+            .is_some()
+    }
+
+    /// What a refusal of `section` means; notes what [`advance`](Self::advance) needs to know.
+    pub(super) fn refused(&mut self, section: SectionRef, refusal: Refusal) -> AllocError {
+        if refusal == Refusal::Far {
+            self.far = Some(section);
+        }
+        AllocError::NoMemory
     }
 }

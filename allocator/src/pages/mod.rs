@@ -39,6 +39,7 @@ mod level;
 mod lookup;
 mod manage;
 mod node;
+mod page_size;
 mod pass;
 mod pin;
 mod place;

@@ -31,7 +31,7 @@ use crate::{AllocError, AllocResult, Platform};
 /// a handler has interrupted it there, keeps what it has: nobody waits for it without end.
 ///
 /// The lock of the tree is held with interrupts masked for at most a batch of 32 blocks, and while the metadata of memory
-/// is set up that was never used: of at most 32 MiB at a time. Where more is needed, for a block that is larger, aligned to more, or at a
+/// is set up that was never used: of at most 8192 pages at a time. Where more is needed, for a block that is larger, aligned to more, or at a
 /// given address, the lock is let go between. Nothing is waited for while it is held.
 pub struct FrameAllocator<P: Platform, const PAGE_SIZE: usize = 0x1000> {
     pub(super) shared: Shared,

@@ -223,7 +223,10 @@ impl<P: Platform, const PAGE_SIZE: usize> FrameAllocator<P, PAGE_SIZE> {
             let mut tree = self.tree.0.lock();
             match request(&mut tree) {
                 Err(_) if tree.zones.advance() => {}
-                result => return result,
+                result => {
+                    debug_assert!(tree.zones.far.is_none());
+                    return result;
+                }
             }
         }
     }

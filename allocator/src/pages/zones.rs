@@ -3,9 +3,9 @@
 use core::ptr::NonNull;
 
 use super::frame::{Blocks, Order, Pfn};
-use super::frontier::Refusal;
 use super::index::SectionIndex;
 use super::node::{MAX_NODES, Node, NodeInfo};
+use super::page_size::PageSize;
 use super::reclaim::{ReclaimRequest, Watermarks};
 use super::region::{Region, RegionReport};
 use super::request::Demand;
@@ -43,46 +43,8 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
         Self::make(true)
     }
 
-    /// Addresses become frame numbers by a shift.
-    ///
-    /// ```compile_fail,E0080
-    /// use twinframe::{FrameAllocator, Platform};
-    ///
-    /// struct Machine;
-    ///
-    /// // SAFETY: it is not used.
-    /// unsafe impl Platform for Machine {
-    ///     const MAX_CPUS: usize = 1;
-    ///     type IrqState = ();
-    ///     fn cpu_id() -> usize {
-    ///         0
-    ///     }
-    ///     fn virt_to_phys(virt: usize) -> u64 {
-    ///         virt as u64
-    ///     }
-    ///     fn phys_to_virt(phys: u64) -> usize {
-    ///         phys as usize
-    ///     }
-    ///     fn irq_save() {}
-    ///     unsafe fn irq_restore(_: ()) {}
-    /// }
-    ///
-    /// static FRAMES: FrameAllocator<Machine, 3000> = FrameAllocator::new();
-    /// # fn main() {}
-    /// ```
-    const PAGE_SIZE_IS_USABLE: () = {
-        assert!(
-            PAGE_SIZE.is_power_of_two(),
-            "the page size is a power of two"
-        );
-        assert!(
-            PAGE_SIZE >= 1024 && PAGE_SIZE <= 16 << 20,
-            "from 1 KiB to 16 MiB"
-        );
-    };
-
     const fn make(has_caches: bool) -> Self {
-        () = Self::PAGE_SIZE_IS_USABLE;
+        () = PageSize::<PAGE_SIZE>::IS_USABLE;
         Self {
             has_caches,
             zones: [ZoneSections::EMPTY; ZONES],
@@ -136,27 +98,6 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
 
     pub(crate) fn reserve(&self, zone: Zone, highest: Zone) -> usize {
         self.zones[zone.index()].reserve[highest.index()]
-    }
-
-    /// Sets up a part of the metadata for which the last call failed, if it did so because there was too much of it to be set up at
-    /// once; says whether it did, so that the caller tries again.
-    ///
-    /// Between the two calls, a lock may be free.
-    #[inline]
-    #[must_use]
-    pub(crate) fn advance(&mut self) -> bool {
-        self.far
-            .take()
-            .inspect(|section| section.advance())
-            .is_some()
-    }
-
-    /// What a refusal of `section` means; notes what [`advance`](Self::advance) needs to know.
-    fn refused(&mut self, section: SectionRef, refusal: Refusal) -> AllocError {
-        if refusal == Refusal::Far {
-            self.far = Some(section);
-        }
-        AllocError::NoMemory
     }
 
     /// Takes exactly `count` pages at `first`. After an error, [`advance`](Self::advance) knows whether to try again.
@@ -269,7 +210,13 @@ impl<const PAGE_SIZE: usize> Zones<PAGE_SIZE> {
             self.zones[section.zone().index()].debit(section, demand.count);
             Some((section, pfn))
         });
-        let (section, pfn) = taken.map_or_else(|| self.allocate(&demand, Node::FIRST), Ok)?;
+        let (section, pfn) = loop {
+            match taken.map_or_else(|| self.allocate(&demand, Node::FIRST), Ok) {
+                // Far only if it is for more CPUs than there are machines with. It happens once.
+                Err(_) if self.advance() => {}
+                taken => break taken?,
+            }
+        };
         for (pfn, order) in Blocks::new(pfn, pfn.add(count), section.max_order()) {
             section.set_state(pfn, PageState::new(Kind::Internal, order));
         }
