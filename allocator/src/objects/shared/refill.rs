@@ -8,6 +8,7 @@ use super::allocator::{ObjectAllocator, hand_out};
 use super::cpu::CpuState;
 use super::descriptor::Owned;
 use super::magazine::batch;
+use super::overflow::Moving;
 use super::slabs::give_pages;
 use crate::pages::{FrameAllocator, PageRequest};
 use crate::sync::Pinned;
@@ -165,8 +166,10 @@ impl<P: Platform, const PAGE_SIZE: usize> ObjectAllocator<P, PAGE_SIZE> {
             self.shuffle(magazines, class);
             object = magazines.pop(class);
         }
+        // Until it is back in the tree it is only here: nobody gives up for want of it.
+        let unused = unused.map(|page| (page, Moving::new(self)));
         drop(turn);
-        if let Some(page) = unused {
+        if let Some((page, _moving)) = unused {
             give_pages(frames, page, 1);
         }
         object

@@ -22,8 +22,7 @@ struct Machine {
 }
 
 impl Machine {
-    /// One with so many objects of this CPU.
-    fn full(mib: usize, objects: usize) -> Self {
+    fn new(mib: usize) -> Self {
         let mut machine = Self {
             global: GlobalAllocator::new(),
             slabs: Vec::new(),
@@ -33,6 +32,12 @@ impl Machine {
             // SAFETY: the memory outlives the allocator and is used through it only.
             unsafe { global.init(region) }
         });
+        machine
+    }
+
+    /// One with so many objects of this CPU.
+    fn full(mib: usize, objects: usize) -> Self {
+        let mut machine = Self::new(mib);
         for cpu in [0, 1] {
             on(cpu, || machine.object());
         }
@@ -59,13 +64,19 @@ impl Machine {
     }
 
     fn free(&self, objects: &[usize]) {
+        let pointer = |object: &usize| core::ptr::with_exposed_provenance_mut(*object);
+        let objects: Vec<_> = objects
+            .iter()
+            .map(pointer)
+            .filter_map(NonNull::new)
+            .collect();
+        self.free_all(&objects, SIZE);
+    }
+
+    fn free_all(&self, objects: &[NonNull<u8>], size: usize) {
         for object in objects {
-            let object = core::ptr::with_exposed_provenance_mut(*object);
             // SAFETY: each test frees what was allocated above, once.
-            let freed = unsafe {
-                self.global
-                    .dealloc(NonNull::new(object).unwrap(), layout(SIZE))
-            };
+            let freed = unsafe { self.global.dealloc(*object, layout(size)) };
             assert_eq!(freed, Ok(()));
         }
     }
@@ -134,6 +145,39 @@ fn pages_are_found_whose_objects_another_cpu_brings_back() {
         || on(1, make),
         |machine| machine.free(&machine.slabs[1][..1]),
         |_| (),
+    );
+}
+
+#[test]
+fn a_page_is_found_that_another_cpu_needs_no_more_for_what_it_keeps() {
+    /// More than a magazine has, so that batches of both sizes are kept, on pages of their own.
+    const KEPT: usize = 400;
+    const SIZES: [usize; 2] = [SIZE, SIZE / 2];
+    let take = |machine: &Machine, size| -> Vec<_> {
+        let objects = (0..KEPT).map_while(|_| machine.global.alloc(layout(size)).ok());
+        objects.collect()
+    };
+    let make = || {
+        let machine = Machine::new(64);
+        on(0, || machine.object());
+        let both = on(1, || SIZES.map(|size| (size, take(&machine, size))));
+        for (size, objects) in both {
+            on(1, || machine.free_all(&objects, size));
+        }
+        // Nobody empties the magazines for that.
+        while machine.global.frames().alloc_pages(1, 0).is_ok() {}
+        machine
+    };
+    let page = |machine: &Machine| machine.global.alloc_pages(1, 0);
+    at_every_stop(
+        make,
+        |machine| {
+            for size in SIZES {
+                take(machine, size);
+            }
+        },
+        |machine| while page(machine).is_ok() {},
+        |machine, ()| assert!(page(machine).is_err(), "now there is one"),
     );
 }
 
