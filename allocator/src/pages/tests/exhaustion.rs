@@ -6,12 +6,14 @@ use std::cell::Cell;
 
 use super::super::cache::Own;
 use super::shared::on;
-use super::{Deadline, GIB, Host, MIB, Memory};
+use super::{Deadline, GIB, Hooked, Hooks, MIB, Memory};
 use crate::patience::Patience;
-use crate::{AllocError, FrameAllocator, Platform};
+use crate::{AllocError, FrameAllocator};
 
 /// The host, on which two other CPUs look for memory all the time: one begins before the other ends.
-struct Relay;
+type Relay = Hooked<Relays>;
+
+struct Relays;
 
 std::thread_local! {
     /// Whose CPUs do that.
@@ -33,37 +35,7 @@ fn relay(frames: &FrameAllocator<Relay>) {
     }
 }
 
-// SAFETY: as for `Host`, which does all of it.
-unsafe impl Platform for Relay {
-    const MAX_CPUS: usize = 3;
-
-    type IrqState = ();
-
-    fn cpu_id() -> usize {
-        Host::cpu_id()
-    }
-
-    fn virt_to_phys(virt: usize) -> u64 {
-        Host::virt_to_phys(virt)
-    }
-
-    fn phys_to_virt(phys: u64) -> usize {
-        Host::phys_to_virt(phys)
-    }
-
-    fn irq_save() {
-        Host::irq_save();
-    }
-
-    unsafe fn irq_restore((): ()) {
-        // SAFETY: passed on to the caller.
-        unsafe { Host::irq_restore(()) };
-    }
-
-    fn heavy_barrier() {
-        Host::heavy_barrier();
-    }
-
+impl Hooks for Relays {
     fn relax() {
         WAITED.set(WAITED.get() + 1);
         LEAVING.set(LEAVING.take().filter(|(looks, _)| WAITED.get() < *looks));

@@ -8,6 +8,7 @@ mod deadline;
 mod defects;
 mod exhaustion;
 mod far;
+mod hooked;
 mod interrupts;
 mod low_memory;
 mod memory;
@@ -27,6 +28,7 @@ mod storm;
 mod subject;
 
 pub(crate) use deadline::{Deadline, duration};
+pub(crate) use hooked::{Hooked, Hooks};
 pub(crate) use interrupts::interrupt_cpus;
 pub(crate) use memory::Memory;
 pub(crate) use platform::{Cpu, Host, SECOND_NODE};

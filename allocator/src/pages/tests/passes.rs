@@ -7,50 +7,21 @@ use std::thread;
 use std::vec::Vec;
 
 use super::shared::on;
-use super::{Cpu, Host, MIB, Memory, PAGE};
+use super::{Cpu, Hooked, Hooks, MIB, Memory, PAGE};
+use crate::FrameAllocator;
 use crate::patience::Patience;
 use crate::sync::Pinned;
-use crate::{FrameAllocator, Hardening, Platform};
 
 /// The host's machine, whose CPUs do something else once when they wait.
-struct Waiting;
+type Waiting = Hooked<Waits>;
+
+struct Waits;
 
 std::thread_local! {
     static THEN: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
 }
 
-// SAFETY: as for `Host`, which does all of it.
-unsafe impl Platform for Waiting {
-    const MAX_CPUS: usize = 3;
-    const HARDENING: Hardening = Hardening::NONE;
-
-    type IrqState = ();
-
-    fn cpu_id() -> usize {
-        Host::cpu_id()
-    }
-
-    fn virt_to_phys(virt: usize) -> u64 {
-        Host::virt_to_phys(virt)
-    }
-
-    fn phys_to_virt(phys: u64) -> usize {
-        Host::phys_to_virt(phys)
-    }
-
-    fn irq_save() {
-        Host::irq_save();
-    }
-
-    unsafe fn irq_restore((): ()) {
-        // SAFETY: passed on to the caller.
-        unsafe { Host::irq_restore(()) };
-    }
-
-    fn heavy_barrier() {
-        Host::heavy_barrier();
-    }
-
+impl Hooks for Waits {
     fn relax() {
         if let Some(then) = THEN.take() {
             then();

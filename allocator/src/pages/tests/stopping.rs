@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::thread;
 
-use super::{Cpu, Host};
-use crate::{Hardening, Platform};
+use super::{Cpu, Hooked, Hooks};
 
 /// The host's machine, on which a CPU can be stopped before it takes a lock, and behind its barriers.
-pub(crate) struct Stopping;
+pub(crate) type Stopping = Hooked<Stops>;
+
+pub(crate) struct Stops;
 
 const RUNNING: u8 = 0;
 const STOPPED: u8 = 1;
@@ -69,38 +70,12 @@ fn point() {
     }
 }
 
-// SAFETY: as for `Host`, which does all of it.
-unsafe impl Platform for Stopping {
-    const MAX_CPUS: usize = 3;
-    /// What lies where is the same in every run.
-    const HARDENING: Hardening = Hardening::NONE;
-
-    type IrqState = ();
-
-    fn cpu_id() -> usize {
-        Host::cpu_id()
-    }
-
-    fn virt_to_phys(virt: usize) -> u64 {
-        Host::virt_to_phys(virt)
-    }
-
-    fn phys_to_virt(phys: u64) -> usize {
-        Host::phys_to_virt(phys)
-    }
-
-    fn irq_save() {
+impl Hooks for Stops {
+    fn before_mask() {
         point();
-        Host::irq_save();
     }
 
-    unsafe fn irq_restore((): ()) {
-        // SAFETY: passed on to the caller.
-        unsafe { Host::irq_restore(()) };
-    }
-
-    fn heavy_barrier() {
-        Host::heavy_barrier();
+    fn behind_barrier() {
         point();
     }
 

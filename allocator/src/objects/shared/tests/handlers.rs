@@ -9,50 +9,24 @@ use std::vec::Vec;
 use fastrand::Rng;
 
 use super::{Host, layout, on};
-use crate::pages::tests::{Cpu, MIB, Memory};
-use crate::{AllocError, GlobalAllocator, Hardening, Platform, SizeClass};
+use crate::pages::tests::{Cpu, Hooked, Hooks, MIB, Memory};
+use crate::{AllocError, GlobalAllocator, Platform, SizeClass};
 
 const CPUS: usize = 3;
 const SIZES: [usize; 6] = [8, 64, 320, 640, 1280, 2048];
 
 /// The host's machine, with interrupts.
-pub(super) struct Interrupted;
+pub(super) type Interrupted = Hooked<Interrupts>;
 
-// SAFETY: as of the host; handlers come where interrupts are not masked.
-unsafe impl Platform for Interrupted {
-    const MAX_CPUS: usize = CPUS;
-    const HARDENING: Hardening = Hardening::NONE;
+pub(crate) struct Interrupts;
 
-    type IrqState = ();
-
-    fn cpu_id() -> usize {
-        Host::cpu_id()
-    }
-
-    fn virt_to_phys(virt: usize) -> u64 {
-        Host::virt_to_phys(virt)
-    }
-
-    fn phys_to_virt(phys: u64) -> usize {
-        Host::phys_to_virt(phys)
-    }
-
-    fn irq_save() {
-        Host::irq_save();
-    }
-
-    unsafe fn irq_restore((): ()) {
-        // SAFETY: the caller's duties are the same.
-        unsafe { Host::irq_restore(()) };
+impl Hooks for Interrupts {
+    fn behind_mask() {
         interrupt();
     }
 
-    fn unpin() {
+    fn behind_pin() {
         interrupt();
-    }
-
-    fn heavy_barrier() {
-        Host::heavy_barrier();
     }
 }
 
